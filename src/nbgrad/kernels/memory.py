@@ -1,0 +1,6 @@
+"""Memory for results."""
+
+import numpy as np
+
+empty = np.empty
+zeros = np.zeros

@@ -1,0 +1,54 @@
+"""How kernels are compiled: the only file that spells njit, cuda.jit and their flags.
+
+Nothing is compiled before its first call. `kernel` loops run on one thread, `parallel_kernel`
+adds threads through `prange`, `inline` marks scalar helpers that kernels call.
+"""
+
+import os
+
+import numba
+
+from nbgrad import config
+from nbgrad.kernels.cache import KernelCache
+
+# NaN and infinities are data: no set may ever hold nnan or ninf.
+EXACT = frozenset({"contract"})
+SUM = frozenset({"contract", "nsz", "reassoc"})
+
+prange = numba.prange
+
+
+def _compile(function, fastmath: frozenset, **flags):
+    dispatcher = numba.njit(fastmath=set(fastmath), error_model="numpy", nogil=True, **flags)(function)
+    if config.CACHE_DIR is not None and os.path.exists(function.__code__.co_filename):
+        try:
+            dispatcher._cache = KernelCache(function, f"{sorted(fastmath)}{sorted(flags.items())}")
+        except OSError:
+            pass  # the kernel then lives in memory only
+    return dispatcher
+
+
+def kernel(function=None, *, fastmath: frozenset = EXACT):
+    """Compile a CPU kernel for one thread."""
+    if function is None:
+        return lambda f: kernel(f, fastmath=fastmath)
+    return _compile(function, fastmath)
+
+
+def parallel_kernel(function=None, *, fastmath: frozenset = EXACT):
+    """Compile a CPU kernel whose `prange` loops run on all threads."""
+    if function is None:
+        return lambda f: parallel_kernel(f, fastmath=fastmath)
+    return _compile(function, fastmath, parallel=True)
+
+
+def inline(function=None, *, fastmath: frozenset = EXACT):
+    """Compile a scalar helper that is folded into the kernels calling it, and never stored alone."""
+    if function is None:
+        return lambda f: inline(f, fastmath=fastmath)
+    return numba.njit(fastmath=set(fastmath), error_model="numpy", nogil=True)(function)
+
+
+def use_threads(work: int) -> bool:
+    """True when `work` (elements touched, or a comparable count) is worth more than one thread."""
+    return work >= config.PARALLEL_THRESHOLD and numba.get_num_threads() > 1
