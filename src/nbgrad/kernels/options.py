@@ -52,3 +52,10 @@ def inline(function=None, *, fastmath: frozenset = EXACT):
 def use_threads(work: int) -> bool:
     """True when `work` (elements touched, or a comparable count) is worth more than one thread."""
     return work >= config.PARALLEL_THRESHOLD and numba.get_num_threads() > 1
+
+
+def cuda_kernel(function):
+    """Compile a CUDA kernel; the CUDA target is imported when the first one is made."""
+    from numba import cuda
+
+    return cuda.jit(function)

@@ -1,0 +1,201 @@
+"""THE TABLE: one row an elementwise op.
+
+A row gives the formula, the local derivative where it is not simply derived, how dtypes go
+through, and where it may be sampled. Kernels for CPU and CUDA, forward and backward, what is
+saved, double backward, in-place twins and tests are read off it. Values at kinks are PyTorch's.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nbgrad.formulas.expr import ADD, DIV, MUL, NEG, SUB, eq, ne, select, var
+from nbgrad.formulas.row import TABLE, Row, primitive, row
+
+__all__ = ["TABLE", "Row"]
+
+a, b, c, g, p, q, x, y, w = map(var, ("a", "b", "c", "g", "p", "q", "x", "y", "w"))
+lo, hi, slope, alpha, beta, scale, value, limit, eps, rtol, atol, nan, inf, ninf = map(
+    var, ("lo", "hi", "slope", "alpha", "beta", "scale", "value", "limit", "eps", "rtol", "atol",
+          "nan", "inf", "ninf"))
+HALF_PI = math.pi / 2
+LN2 = math.log(2)
+
+# Arithmetic
+add = row("add", ADD(a, b), inputs="a b", d=(1, 1))
+add_scaled = row("add_scaled", a + alpha * b, inputs="a b", params="alpha", node="Add")
+sub = row("sub", SUB(a, b), inputs="a b", d=(1, -1))
+sub_scaled = row("sub_scaled", a - alpha * b, inputs="a b", params="alpha", node="Sub")
+rsub = row("rsub", b - alpha * a, inputs="a b", params="alpha", node="Rsub")
+mul = row("mul", MUL(a, b), inputs="a b", d=(b, a))
+div = row("div", DIV(a, b), inputs="a b", d=(1 / b, -(a / b) / b), kind="float",
+          domain=((-3, 3), (0.5, 2)))
+neg = row("neg", NEG(x), d=-1)
+positive = row("positive", x, d=1)
+clone = row("clone", x, d=1)
+reciprocal = row("reciprocal", 1 / x, d=-(y * y), kind="float", domain=(0.5, 3))
+square = row("square", x * x, d=2 * x, node="Pow")
+cube = row("cube", x * x * x, d=3 * (x * x), node="Pow")
+
+# Rounding: constant between jumps
+floor = primitive("floor", "np.floor({})", d=0, kinks=(-2, -1, 0, 1, 2))
+ceil = primitive("ceil", "np.ceil({})", d=0, kinks=(-2, -1, 0, 1, 2))
+trunc = primitive("trunc", "np.trunc({})", d=0, kinks=(-2, -1, 0, 1, 2))
+round_ = primitive("round", "np.rint({})", d=0, kinks=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5))
+frac = row("frac", x - trunc(x), d=1, kinks=(-2, -1, 0, 1, 2))
+sign = row("sign", select(x > 0, 1, select(x < 0, -1, 0)), d=0, kinks=(0,))
+abs_ = primitive("abs", "abs({})", d=sign(x), kinks=(0,))
+
+# Exponentials and powers
+exp = primitive("exp", "math.exp({})", d=y, kind="float")
+exp2 = primitive("exp2", "math.exp2({})", d=y * LN2, kind="float")
+expm1 = primitive("expm1", "math.expm1({})", d=y + 1, kind="float")
+log = primitive("log", "math.log({})", d=1 / x, kind="float", domain=(0.2, 3))
+log2 = primitive("log2", "math.log2({})", d=1 / (x * LN2), kind="float", domain=(0.2, 3))
+log10 = primitive("log10", "math.log10({})", d=1 / (x * math.log(10)), kind="float", domain=(0.2, 3))
+log1p = primitive("log1p", "math.log1p({})", d=1 / (x + 1), kind="float", domain=(-0.7, 3))
+sqrt = primitive("sqrt", "math.sqrt({})", d=1 / (2 * y), kind="float", domain=(0.2, 3))
+rsqrt = row("rsqrt", 1 / sqrt(x), d=-0.5 * (y * y * y), kind="float", domain=(0.2, 3))
+POW = primitive("pow_raw", "({} ** {})", inputs="a b")  # a step of `pow`, not an op
+del TABLE["pow_raw"]
+pow_ = row("pow", POW(a, b), inputs="a b", node="Pow", domain=((0.3, 2), (-2, 2)),
+           d=(select(eq(b, 0), 0, b * POW(a, b - 1)),
+              select(eq(a, 0) & (b >= 0), 0, y * log(a))))
+POW.formula.op.d = pow_._d
+sqrt_pow = row("sqrt_pow", sqrt(x), d=0.5 / sqrt(x), kind="float", node="Pow", domain=(0.2, 3))
+hypot = primitive("hypot", "math.hypot({}, {})", inputs="a b", d=(a / y, b / y), kind="float",
+                  domain=((0.3, 2), (0.3, 2)))
+
+# Trigonometric and hyperbolic
+sin = primitive("sin", "math.sin({})", d=None, kind="float")
+cos = primitive("cos", "math.cos({})", d=-sin(x), kind="float")
+sin._d = sin.formula.op.d = (cos(x),)
+tan = primitive("tan", "math.tan({})", d=1 + y * y, kind="float", domain=(-1.2, 1.2))
+asin = primitive("asin", "math.asin({})", d=rsqrt(1 - x * x), kind="float", domain=(-0.9, 0.9))
+acos = primitive("acos", "math.acos({})", d=-rsqrt(1 - x * x), kind="float", domain=(-0.9, 0.9))
+atan = primitive("atan", "math.atan({})", d=1 / (x * x + 1), kind="float")
+sinh = primitive("sinh", "math.sinh({})", d=None, kind="float")
+cosh = primitive("cosh", "math.cosh({})", d=sinh(x), kind="float")
+sinh._d = sinh.formula.op.d = (cosh(x),)
+tanh = primitive("tanh", "math.tanh({})", d=1 - y * y, kind="float")
+asinh = primitive("asinh", "math.asinh({})", d=rsqrt(x * x + 1), kind="float")
+acosh = primitive("acosh", "math.acosh({})", d=rsqrt(x * x - 1), kind="float", domain=(1.2, 4))
+atanh = primitive("atanh", "math.atanh({})", d=1 / (1 - x * x), kind="float", domain=(-0.9, 0.9))
+_norm2 = a * a + b * b
+atan2 = primitive("atan2", "math.atan2({}, {})", inputs="a b", kind="float",
+                  d=(select(eq(_norm2, 0), 0, b / _norm2), select(eq(_norm2, 0), 0, -(a / _norm2))),
+                  domain=((0.3, 2), (0.3, 2)))
+
+# Error function, sigmoid and their kin
+erf = primitive("erf", "math.erf({})", d=(2 / math.sqrt(math.pi)) * exp(-(x * x)), kind="float")
+erfc = primitive("erfc", "math.erfc({})", d=(-2 / math.sqrt(math.pi)) * exp(-(x * x)), kind="float")
+sigmoid = primitive("sigmoid", formula=1 / (1 + exp(-x)), d=y * (1 - y), kind="float")
+logit = row("logit", log(x / (1 - x)), d=select((x >= 0) & (x <= 1), 1 / (x * (1 - x)), math.nan),
+            kind="float", domain=(0.1, 0.9))
+_inside = (x >= eps) & (x <= 1 - eps)
+_clipped = select(x < eps, eps, select(x > 1 - eps, 1 - eps, x))
+logit_eps = row("logit_eps", log(_clipped / (1 - _clipped)), params="eps", kind="float",
+                d=select(_inside, 1 / (x * (1 - x)), 0), node="Logit", domain=(0.2, 0.8))
+logsigmoid = primitive("logsigmoid", formula=select(x < 0, x, 0) - log1p(exp(-abs_(x))),
+                       d=sigmoid(-x), kind="float", node="LogSigmoid")
+_gap = exp(-abs_(a - b))
+logaddexp = primitive("logaddexp", inputs="a b", kind="float",
+                      formula=select(eq(a, b), a + LN2, select(a > b, a, b) + log1p(_gap)),
+                      d=(1 / (1 + exp(b - a)), 1 / (1 + exp(a - b))))
+
+# Activations
+relu = row("relu", select(x < 0, 0, x), d=select(y <= 0, 0, 1), kinks=(0,))
+_capped = select(x < lo, lo, select(x > hi, hi, x))
+hardtanh = row("hardtanh", _capped, params="lo hi", d=select((x <= lo) | (x >= hi), 0, 1),
+               kinks=(-1, 1))
+leaky_relu = row("leaky_relu", select(x > 0, x, slope * x), params="slope", kinks=(0,))
+prelu = row("prelu", select(x > 0, x, w * x), inputs="x w", kinks=(0,), node="PreluKernel")
+elu = row("elu", select(x > 0, x, alpha * expm1(x)), params="alpha", kind="float", kinks=(0,),
+          d=select(x > 0, 1, alpha * exp(x)))
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+selu = row("selu", _SELU_SCALE * select(x > 0, x, _SELU_ALPHA * expm1(x)), kind="float", kinks=(0,),
+           d=_SELU_SCALE * select(x > 0, 1, _SELU_ALPHA * exp(x)), node="Elu")
+celu = row("celu", select(x > 0, x, alpha * expm1(x / alpha)), params="alpha", kind="float",
+           kinks=(0,), d=select(x > 0, 1, exp(x / alpha)), node="Elu")
+gelu = row("gelu", x * (0.5 * (1 + erf(x * math.sqrt(0.5)))), kind="float")
+gelu_tanh = row("gelu_tanh", kind="float", node="Gelu",
+                formula=0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x)))))
+silu = row("silu", x * sigmoid(x), kind="float")
+softplus = row("softplus", select(x * beta > limit, x, log1p(exp(x * beta)) / beta),
+               params="beta limit", kind="float")
+_softplus = select(x > 20, x, log1p(exp(x)))
+mish = row("mish", x * tanh(_softplus), kind="float")
+softsign = row("softsign", x / (1 + abs_(x)), kind="float", node="Div", kinks=(0,))
+hardsigmoid = row("hardsigmoid", select(x <= -3, 0, select(x >= 3, 1, x / 6 + 0.5)), kind="float",
+                  d=select((x > -3) & (x < 3), 1 / 6, 0), kinks=(-3, 3))
+hardswish = row("hardswish", select(x <= -3, 0, select(x >= 3, x, x * (x + 3) / 6)), kind="float",
+                d=select(x < -3, 0, select(x <= 3, x / 3 + 0.5, 1)), kinks=(-3, 3))
+hardshrink = row("hardshrink", select((x >= -limit) & (x <= limit), 0, x), params="limit",
+                 kinks=(-0.5, 0.5))
+softshrink = row("softshrink", select(x > limit, x - limit, select(x < -limit, x + limit, 0)),
+                 params="limit", kinks=(-0.5, 0.5))
+tanhshrink = row("tanhshrink", x - tanh(x), kind="float", node="Sub")
+threshold = row("threshold", select(x <= limit, value, x), params="limit value",
+                d=select(x <= limit, 0, 1), kinks=(0.5,))
+
+# Bounds and repair
+clamp = row("clamp", select(hi < select(x < lo, lo, x), hi, select(x < lo, lo, x)), params="lo hi",
+            d=select((x >= lo) & (x <= hi), 1, 0), kinks=(-1, 1))
+clamp_min = row("clamp_min", select(x < lo, lo, x), params="lo", d=select(x >= lo, 1, 0),
+                kinks=(-1,))
+clamp_max = row("clamp_max", select(x > hi, hi, x), params="hi", d=select(x <= hi, 1, 0),
+                kinks=(1,))
+isnan = primitive("isnan", "({0} != {0})", kind="bool")
+isinf = primitive("isinf", formula=eq(abs_(x), math.inf), kind="bool")
+isfinite = primitive("isfinite", formula=abs_(x) < math.inf, kind="bool")
+nan_to_num = row("nan_to_num", params="nan inf ninf", d=select(abs_(x) < math.inf, 1, 0),
+                 formula=select(ne(x, x), nan, select(eq(x, math.inf), inf,
+                                                      select(eq(x, -math.inf), ninf, x))))
+maximum = row("maximum", select((a > b) | ne(a, a), a, b), inputs="a b",
+              d=(select(a > b, 1, select(eq(a, b), 0.5, 0)),
+                 select(b > a, 1, select(eq(a, b), 0.5, 0))))
+minimum = row("minimum", select((a < b) | ne(a, a), a, b), inputs="a b",
+              d=(select(a < b, 1, select(eq(a, b), 0.5, 0)),
+                 select(b < a, 1, select(eq(a, b), 0.5, 0))))
+fmax = row("fmax", select((a >= b) | ne(b, b), a, b), inputs="a b",
+           d=(select((a >= b) | ne(b, b), 1, 0), select((a >= b) | ne(b, b), 0, 1)))
+fmin = row("fmin", select((a <= b) | ne(b, b), a, b), inputs="a b",
+           d=(select((a <= b) | ne(b, b), 1, 0), select((a <= b) | ne(b, b), 0, 1)))
+
+# Division with rounding
+floor_divide = primitive("floor_divide", "({} // {})", inputs="a b", d=(0, 0), node="Div",
+                         domain=((0.6, 0.9), (1.1, 1.9)))
+trunc_divide = row("trunc_divide", trunc(a / b), inputs="a b", d=(0, 0), node="Div",
+                   domain=((0.6, 0.9), (1.1, 1.9)))
+remainder = primitive("remainder", "({} % {})", inputs="a b", d=(1, -floor(a / b)),
+                      domain=((0.6, 0.9), (1.1, 1.9)))
+fmod = primitive("fmod", "math.fmod({}, {})", inputs="a b", d=(1, -trunc(a / b)),
+                 domain=((0.6, 0.9), (1.1, 1.9)))
+
+# Three inputs
+where = row("where", select(c, p, q), inputs="c p q", kind="where",
+            d=(0, select(c, 1, 0), select(c, 0, 1)))
+lerp = row("lerp", select(abs_(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)), inputs="a b w",
+           d=(1 - w, w, b - a), domain=(0.1, 0.9))
+addcmul = row("addcmul", x + value * a * b, inputs="x a b", params="value",
+              d=(1, value * b, value * a))
+addcdiv = row("addcdiv", x + value * (a / b), inputs="x a b", params="value", kind="float",
+              d=(1, value / b, -(value * (a / b)) / b), domain=(0.5, 2))
+
+# Comparisons, logic, bits
+eq_ = row("eq", eq(a, b), inputs="a b", kind="bool")
+ne_ = row("ne", ne(a, b), inputs="a b", kind="bool")
+lt = row("lt", a < b, inputs="a b", kind="bool")
+le = row("le", a <= b, inputs="a b", kind="bool")
+gt = row("gt", a > b, inputs="a b", kind="bool")
+ge = row("ge", a >= b, inputs="a b", kind="bool")
+isclose = row("isclose", eq(a, b) | ((abs_(a - b) <= atol + abs_(rtol * b)) & (abs_(b) < math.inf)),
+              inputs="a b", params="rtol atol", kind="bool")
+logical_not = row("logical_not", ~x, kind="logical")
+logical_and = row("logical_and", a & b, inputs="a b", kind="logical")
+logical_or = row("logical_or", a | b, inputs="a b", kind="logical")
+logical_xor = row("logical_xor", ne(a, b), inputs="a b", kind="logical")
+bitwise_not = primitive("bitwise_not", "(~{})", kind="bits")
+bitwise_and = primitive("bitwise_and", "({} & {})", inputs="a b", kind="bits")
+bitwise_or = primitive("bitwise_or", "({} | {})", inputs="a b", kind="bits")
+bitwise_xor = primitive("bitwise_xor", "({} ^ {})", inputs="a b", kind="bits")

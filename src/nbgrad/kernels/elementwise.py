@@ -1,0 +1,136 @@
+"""Elementwise kernels: which loop fits the operands' layouts, resolved once into a plan."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from nbgrad.dtypes import dtype as DType
+from nbgrad.formulas.expr import Expr, topological
+from nbgrad.kernels import source
+from nbgrad.kernels.layout import Layout, expanded_strides, geometry, layout
+from nbgrad.kernels.options import use_threads
+
+
+class Plan(NamedTuple):
+    """A resolved launch: `run(*outputs, *inputs, *params)` over storages.
+
+    `layouts`, `size` and `np_dtypes` describe the outputs to allocate.
+    """
+
+    run: object
+    layouts: tuple[Layout, ...]
+    size: int
+    np_dtypes: tuple[np.dtype, ...]
+
+
+class Spec(NamedTuple):
+    """What to compute: expressions of inputs and params, and the dtypes to load, compute, store."""
+
+    name: str
+    outputs: tuple[Expr, ...]
+    inputs: tuple[str, ...]
+    params: tuple[str, ...]
+    kind: str
+    compute: DType
+    results: tuple[DType, ...]
+    origin: str = "formulas/elementwise.py"
+
+
+def body(spec: Spec, dtypes: tuple[DType, ...]) -> source.Body:
+    """The body of the kernel for inputs of these dtypes."""
+    compute = compute_name(spec)
+    loads = []
+    for name, d in zip(spec.inputs, dtypes):
+        truth = spec.kind == "logical" or (spec.kind == "where" and name == "c")
+        if truth:
+            loads.append("{}" if d.name == "bool" else "({} != 0)")
+        else:
+            loads.append("{}" if d.name == compute else f"np.{compute}({{}})")
+    as_bool = spec.kind not in ("bool", "logical")
+    stores = tuple("({}) != 0" if r.name == "bool" and as_bool else "{}" for r in spec.results)
+    return source.Body(spec.name, spec.outputs, spec.inputs, spec.params, tuple(loads), stores,
+                       compute, spec.origin)
+
+
+def compute_name(spec: Spec) -> str:
+    """Integers compute in int64 (stores wrap around), or in float64 if a constant is no integer."""
+    if spec.compute.category == 2:
+        return spec.compute.name
+    whole = all(isinstance(n.value, int) or float(n.value).is_integer()
+                for n in topological(spec.outputs) if n.is_const)
+    return "int64" if whole else "float64"
+
+
+@cache
+def kernel_flat(body: source.Body, scalars: frozenset[str], parallel: bool):
+    return source.compile_source(source.flat(body, scalars, parallel))
+
+
+@cache
+def kernel_strided(body: source.Body, steps: str, parallel: bool):
+    return source.compile_source(source.strided(body, steps, parallel))
+
+
+def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
+         out: tuple[Layout, ...] | None = None) -> Plan:
+    """The launch for inputs of these layouts, broadcast to `shape`.
+
+    Args:
+        out: layouts to write into (an in-place op); fresh dense ones where None.
+    """
+    made = body(spec, tuple(l.dtype for l in inputs))
+    common = _common_strides(shape, inputs, out)
+    np_dtypes = tuple(r.np for r in spec.results)
+    if common is not None:
+        fresh = tuple(layout(r, shape, common) for r in spec.results)
+        scalars = frozenset(
+            n for n, l in zip(spec.inputs, inputs) if l.numel == 1 and l.shape != shape)
+        target = out or fresh
+        size = target[0].numel
+        run = kernel_flat(made, scalars, use_threads(size))
+        return Plan(_with_offsets(run, target if out else (), inputs, len(spec.results)), target,
+                    size, np_dtypes)
+    target = out or tuple(layout(r, shape) for r in spec.results)
+    strides = [t.strides for t in target] + [
+        expanded_strides(l.shape, l.strides, shape) for l in inputs]
+    table, steps = geometry(shape, strides, [l.offset for l in (*target, *inputs)])
+    rows = int(table[1])
+    kernel = kernel_strided(made, steps, rows > 1 and use_threads(target[0].numel))
+    if target[0].numel == 0:
+        return Plan(_nothing, target, 0, np_dtypes)
+    return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)
+
+
+def _nothing(*args) -> None:
+    """The launch over no elements."""
+
+
+def _common_strides(shape, inputs, out) -> tuple[int, ...] | None:
+    """The strides that all operands of more than one element share, if they are dense."""
+    full = [l for l in (*(out or ()), *inputs) if l.shape == shape]
+    if any(l.shape != shape and l.numel != 1 for l in inputs):
+        return None
+    if not full:
+        return layout(inputs[0].dtype, shape).strides
+    first = full[0]
+    for l in full:
+        if not l.dense or (l.strides != first.strides and not (l.contiguous and first.contiguous)):
+            return None
+    return layout(first.dtype, shape).strides if first.contiguous else first.strides
+
+
+def _with_offsets(run, out: tuple[Layout, ...], inputs: tuple[Layout, ...], outputs: int):
+    """`run` on storages cut to where the operands lie; `run` itself if they lie at the start.
+
+    The loop's length is the output's, so an output that is part of a storage is cut to size.
+    """
+    cuts = [slice(l.offset, l.offset + l.numel) for l in out] or [slice(None)] * outputs
+    cuts += [slice(l.offset, None) for l in inputs]
+    if not out and not any(l.offset for l in inputs):
+        return run
+    cuts = tuple(cuts)
+    count = len(cuts)
+    return lambda *args: run(*(a[c] for a, c in zip(args, cuts)), *args[count:])

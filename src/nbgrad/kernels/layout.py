@@ -1,0 +1,142 @@
+"""Layouts: how the elements of a tensor lie in its one-dimensional storage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nbgrad.dtypes import dtype as DType
+
+
+class Layout:
+    """dtype, shape, strides and offset (in elements) of a tensor; interned, so `is` is quick.
+
+    `contiguous` is row-major order without gaps; `dense` allows the axes to be permuted, so
+    that a loop over the storage from `offset` on meets every element once.
+    """
+
+    __slots__ = ("contiguous", "dense", "dtype", "numel", "offset", "shape", "strides")
+
+    def __repr__(self) -> str:
+        return f"Layout({self.dtype.name}, {self.shape}, {self.strides}, {self.offset})"
+
+    @property
+    def span(self) -> int:
+        """Elements of storage from the offset to the last element, inclusive."""
+        if self.numel == 0:
+            return 0
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides))
+
+
+_MOST = 16384
+_table: dict[tuple, Layout] = {}
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+def layout(dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None = None,
+           offset: int = 0) -> Layout:
+    """The layout with these properties; contiguous where no strides are given."""
+    key = (dtype, shape, strides, offset)
+    found = _table.get(key)
+    if found is None:
+        if strides is None:
+            found = layout(dtype, shape, contiguous_strides(shape), offset)
+        else:
+            found = _make(dtype, shape, strides, offset)
+        if len(_table) > _MOST:
+            _table.clear()
+        _table[key] = found
+    return found
+
+
+def _make(dtype, shape, strides, offset) -> Layout:
+    made = object.__new__(Layout)
+    made.dtype, made.shape, made.strides, made.offset = dtype, shape, strides, offset
+    made.numel = math.prod(shape)
+    expected = contiguous_strides(shape)
+    made.contiguous = made.numel == 0 or all(
+        n == 1 or s == e for n, s, e in zip(shape, strides, expected))
+    made.dense = made.contiguous or _dense(shape, strides)
+    return made
+
+
+def _dense(shape, strides) -> bool:
+    step = 1
+    for s, n in sorted((s, n) for s, n in zip(strides, shape) if n != 1):
+        if s != step:
+            return False
+        step *= n
+    return True
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The common shape by broadcasting, or None where there is none."""
+    rank = max(map(len, shapes), default=0)
+    result = [1] * rank
+    for shape in shapes:
+        for k in range(1, len(shape) + 1):
+            n = shape[-k]
+            if n != 1:
+                if result[-k] not in (1, n):
+                    return None
+                result[-k] = n
+    return tuple(result)
+
+
+def expanded_strides(shape: tuple[int, ...], strides: tuple[int, ...],
+                     to: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides that read an operand of `shape` as if it had the shape `to`."""
+    lead = len(to) - len(shape)
+    return (0,) * lead + tuple(
+        0 if n == 1 and m != 1 else s for n, s, m in zip(shape, strides, to[lead:]))
+
+
+def collapse(shape: tuple[int, ...], strides: list[tuple[int, ...]]):
+    """Merge neighbouring axes that every operand walks as one; drop axes of size 1."""
+    sizes: list[int] = []
+    steps: list[list[int]] = [[] for _ in strides]
+    for axis in range(len(shape)):
+        n = shape[axis]
+        if n == 1:
+            continue
+        own = [s[axis] for s in strides]
+        if sizes and all(step[-1] == o * n for step, o in zip(steps, own)):
+            sizes[-1] *= n
+            for step, o in zip(steps, own):
+                step[-1] = o
+        else:
+            sizes.append(n)
+            for step, o in zip(steps, own):
+                step.append(o)
+    if not sizes:
+        return [1], [[0] for _ in strides]
+    return sizes, steps
+
+
+def geometry(shape: tuple[int, ...], strides: list[tuple[int, ...]],
+             offsets: list[int]) -> tuple[np.ndarray, str]:
+    """The table a strided kernel walks by, and a letter an operand for its innermost stride.
+
+    Axes are ordered so that the first operand (the output) is written with its smallest stride
+    innermost; the table is laid out as source.strided says.
+    """
+    order = sorted(range(len(shape)), key=lambda k: -abs(strides[0][k]))
+    sizes, steps = collapse(tuple(shape[k] for k in order),
+                            [tuple(s[k] for k in order) for s in strides])
+    rank, inner = len(sizes) - 1, sizes[-1]
+    table = [rank, math.prod(sizes[:-1]), inner, *sizes[:-1]]
+    letters = ""
+    for step, offset in zip(steps, offsets):
+        table += [offset, step[-1], *step[:-1]]
+        letters += {0: "s", 1: "f"}.get(step[-1], "x")
+    if letters[0] == "s":
+        letters = "x" + letters[1:]
+    return np.array(table, dtype=np.int64), letters

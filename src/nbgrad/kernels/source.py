@@ -1,0 +1,237 @@
+"""From expressions to kernels: emits readable Python, keeps it as a file, and compiles that.
+
+A file holds one kernel and is named by a hash of its text, so the same formula on the same
+dtypes is one file, one compilation and one disk-cache entry, in this process and the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import linecache
+import math
+import os
+import re
+import sys
+import tempfile
+import types
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbgrad import config
+from nbgrad.formulas.expr import SELECT, Expr, expand, topological
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a kernel does for one element.
+
+    `loads` are Python templates that turn `x[i]` into a value of the compute dtype, one an
+    input; `stores` turn a value into an element of the output, one an output.
+    """
+
+    name: str
+    outputs: tuple[Expr, ...]
+    inputs: tuple[str, ...]
+    params: tuple[str, ...]
+    loads: tuple[str, ...]
+    stores: tuple[str, ...]
+    compute: str
+    origin: str
+
+    @property
+    def out_names(self) -> tuple[str, ...]:
+        if len(self.outputs) == 1:
+            return ("out",)
+        return tuple(f"out{k}" for k in range(len(self.outputs)))
+
+
+def constant_name(value: float) -> str:
+    if math.isnan(value):
+        return "nan_"
+    text = repr(value).replace("-", "m").replace(".", "_").replace("+", "")
+    return f"c{text}"
+
+
+def statements(body: Body) -> tuple[list[str], list[str], list[str]]:
+    """Typed constants, assignments of shared terms, and the outputs' expressions.
+
+    A term used twice, and every branch of a select that computes something, becomes a variable:
+    both branches are evaluated and the select stays free of jumps, so the loop can vectorise.
+    """
+    roots = [expand(e) for e in body.outputs]
+    order = topological(roots)
+    uses = Counter(arg for node in order for arg in node.args)
+    uses.update(roots)
+    branches = {arg for node in order if node.op is SELECT for arg in node.args[1:] if arg.args}
+    text: dict[Expr, str] = {}
+    constants, shared = [], []
+    for node in order:
+        if node.is_var:
+            text[node] = f"{node.value}_" if node.value in body.inputs else node.value
+        elif node.op is None:
+            text[node] = constant_name(node.value)
+            constants.append(f"{text[node]} = np.{body.compute}({_literal(node.value)})")
+        else:
+            value = node.op.source.format(*(text[arg] for arg in node.args))
+            if uses[node] > 1 or node in branches:
+                text[node] = f"t{len(shared)}"
+                shared.append(f"{text[node]} = {_bare(value)}")
+            else:
+                text[node] = value
+    return constants, shared, [_bare(text[r]) for r in roots]
+
+
+def _literal(value: float) -> str:
+    if math.isnan(value):
+        return "math.nan"
+    return repr(value) if math.isfinite(value) else "math.inf" if value > 0 else "-math.inf"
+
+
+def replace_name(text: str, name: str, value: str) -> str:
+    """`text` with the identifier `name` replaced."""
+    return re.sub(rf"\b{name}\b", lambda _: value, text)
+
+
+def _bare(text: str) -> str:
+    """Without the outermost parentheses, where they embrace everything."""
+    if not (text.startswith("(") and text.endswith(")")):
+        return text
+    depth = 0
+    for k, ch in enumerate(text):
+        depth += (ch == "(") - (ch == ")")
+        if depth == 0 and k < len(text) - 1:
+            return text
+    return text[1:-1]
+
+
+_HEADER = '''"""{title}
+
+    {equation}
+
+Written by nbgrad from {origin}; edit the formula there, not here.
+"""
+
+import math
+
+import numpy as np
+{imports}
+
+
+'''
+
+
+def _header(body: Body, title: str, imports: str) -> str:
+    equation = "\n    ".join(f"{o} = {_bare(repr(e))}" for o, e in zip(body.out_names, body.outputs))
+    return _HEADER.format(title=title, equation=equation, origin=body.origin, imports=imports)
+
+
+def _prelude(body: Body, constants: list[str]) -> list[str]:
+    return [f"{p} = np.{body.compute}({p})" for p in body.params] + constants
+
+
+def _block(lines: list[str], depth: int) -> str:
+    return "".join(f"{'    ' * depth}{line}\n" for line in lines)
+
+
+def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = False,
+         device: str = "cpu") -> str:
+    """Source of a kernel over contiguous arrays; inputs in `scalars` have one element."""
+    constants, shared, values = statements(body)
+    load = dict(zip(body.inputs, body.loads))
+    once = [f"{n}_ = {load[n].format(f'{n}[0]')}" for n in body.inputs if n in scalars]
+    each = [f"{n}_ = {load[n].format(f'{n}[i]')}" for n in body.inputs if n not in scalars]
+    write = [f"{o}[i] = {s.format(v)}" for o, s, v in zip(body.out_names, body.stores, values)]
+    args = ", ".join((*body.out_names, *body.inputs, *body.params))
+    decorator, loop, imports = _loop(body.out_names[0], device, parallel)
+    return (
+        _header(body, f"{body.name} on {body.compute}, contiguous.", imports)
+        + f"@{decorator}\ndef {body.name}({args}):\n"
+        + _block(_prelude(body, constants) + once, 1)
+        + f"    for i in {loop}:\n"
+        + _block(each + shared + write, 2)
+    )
+
+
+def _loop(out: str, device: str, parallel: bool) -> tuple[str, str, str]:
+    if device == "cuda":
+        return ("cuda_kernel", f"range(cuda.grid(1), {out}.size, cuda.gridsize(1))",
+                "from numba import cuda\n\nfrom nbgrad.kernels.options import cuda_kernel")
+    if parallel:
+        return ("parallel_kernel", f"prange({out}.size)",
+                "\nfrom nbgrad.kernels.options import parallel_kernel, prange")
+    return "kernel", f"range({out}.size)", "\nfrom nbgrad.kernels.options import kernel"
+
+
+def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu") -> str:
+    """Source of a kernel over strided or broadcast arrays.
+
+    `steps` has a letter an operand, outputs first, for its stride along the innermost axis:
+    `f` for 1, `s` for 0, `x` for any. `geometry` (see layout.geometry) holds
+    [rank, rows, n, sizes[rank], then for each operand: offset, inner stride, strides[rank]].
+    """
+    constants, shared, values = statements(body)
+    load = dict(zip(body.inputs, body.loads))
+    operands = (*body.out_names, *body.inputs)
+    start, moves = [], []
+    for k, name in enumerate(operands):
+        start.append(f"at_{name} = geometry[base + {k} * (rank + 2)]")
+        moves.append(f"at_{name} += j * geometry[base + {k} * (rank + 2) + 2 + axis]")
+    unravel = ["rest = row", "for axis in range(rank - 1, -1, -1):", "    size = geometry[3 + axis]",
+               "    j = rest % size", "    rest = rest // size", *(f"    {m}" for m in moves)]
+    step = [f"by_{name} = geometry[base + {k} * (rank + 2) + 1]"
+            for k, name in enumerate(operands) if steps[k] == "x"]
+    views, once, element = [], [], {}
+    for k, name in enumerate(operands):
+        if steps[k] == "f":
+            views.append(f"row_{name} = {name}[at_{name}:at_{name} + n]")
+            element[name] = f"row_{name}[i]"
+        elif steps[k] == "x":
+            element[name] = f"{name}[at_{name} + i * by_{name}]"
+        else:
+            once.append(f"{name}_ = {load[name].format(f'{name}[at_{name}]')}")
+    each = [f"{n}_ = {load[n].format(element[n])}" for n in body.inputs if n in element]
+    write = [f"{element[o]} = {s.format(v)}"
+             for o, s, v in zip(body.out_names, body.stores, values)]
+    args = ", ".join((*body.out_names, *body.inputs, *body.params, "geometry"))
+    decorator, rows, imports = _loop(body.out_names[0], device, parallel)
+    rows = rows.replace(f"{body.out_names[0]}.size", "geometry[1]")
+    return (
+        _header(body, f"{body.name} on {body.compute}, strided ({steps}).", imports)
+        + f"@{decorator}\ndef {body.name}({args}):\n"
+        + _block(_prelude(body, constants), 1)
+        + _block(["rank = geometry[0]", "n = geometry[2]", "base = 3 + rank", *step], 1)
+        + f"    for row in {rows}:\n"
+        + _block(start + unravel + views + once, 2)
+        + "        for i in range(n):\n"
+        + _block(each + shared + write, 3)
+    )
+
+
+def compile_source(text: str):
+    """The kernel of an emitted file: written once, imported, compiled at its first call."""
+    name = re.search(r"^def (\w+)", text, re.M).group(1)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    if config.CACHE_DIR is None:
+        module = types.ModuleType(f"nbgrad_generated_{name}")
+        file = f"<nbgrad {name} {digest}>"
+        linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+        exec(compile(text, file, "exec"), module.__dict__)
+        return getattr(module, name)
+    path = config.CACHE_DIR / "generated" / f"{name}-{digest}.py"
+    if not path.exists() or path.read_text() != text:
+        _write(path, text)
+    spec = importlib.util.spec_from_file_location(f"nbgrad_generated_{name}_{digest}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # the disk cache names the module when it loads machine code
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(temporary, path)
