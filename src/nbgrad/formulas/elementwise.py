@@ -26,7 +26,7 @@ add = row("add", ADD(a, b), inputs="a b", d=(1, 1))
 add_scaled = row("add_scaled", a + alpha * b, inputs="a b", params="alpha", node="Add")
 sub = row("sub", SUB(a, b), inputs="a b", d=(1, -1))
 sub_scaled = row("sub_scaled", a - alpha * b, inputs="a b", params="alpha", node="Sub")
-rsub = row("rsub", b - alpha * a, inputs="a b", params="alpha", node="Rsub")
+rsub = row("rsub", b - a, inputs="a b", d=(-1, 1), node="RsubBackward1")
 mul = row("mul", MUL(a, b), inputs="a b", d=(b, a))
 div = row("div", DIV(a, b), inputs="a b", d=(1 / b, -(a / b) / b), kind="float",
           domain=((-3, 3), (0.5, 2)))

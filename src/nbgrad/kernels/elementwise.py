@@ -6,6 +6,8 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
+from numba.np.numpy_support import from_dtype
 
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.expr import Expr, topological
@@ -75,11 +77,12 @@ def kernel_strided(body: source.Body, steps: str, parallel: bool):
 
 
 def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
-         out: tuple[Layout, ...] | None = None) -> Plan:
+         out: tuple[Layout, ...] | None = None, whole: bool = False) -> Plan:
     """The launch for inputs of these layouts, broadcast to `shape`.
 
     Args:
         out: layouts to write into (an in-place op); fresh dense ones where None.
+        whole: that the storages written into hold nothing but the outputs' elements.
     """
     made = body(spec, tuple(l.dtype for l in inputs))
     common = _common_strides(shape, inputs, out)
@@ -90,8 +93,9 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
             n for n, l in zip(spec.inputs, inputs) if l.numel == 1 and l.shape != shape)
         target = out or fresh
         size = target[0].numel
-        run = kernel_flat(made, scalars, use_threads(size))
-        return Plan(_with_offsets(run, target if out else (), inputs, len(spec.results)), target,
+        run = resolve(kernel_flat(made, scalars, use_threads(size)), spec,
+                      (*np_dtypes, *(l.dtype.np for l in inputs)))
+        return Plan(_with_offsets(run, target if out and not whole else (), inputs, len(spec.results)), target,
                     size, np_dtypes)
     target = out or tuple(layout(r, shape) for r in spec.results)
     strides = [t.strides for t in target] + [
@@ -102,6 +106,19 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     if target[0].numel == 0:
         return Plan(_nothing, target, 0, np_dtypes)
     return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)
+
+
+def resolve(kernel, spec: Spec, operands: tuple[np.dtype, ...]):
+    """The machine code of a kernel of vectors, called without a look at the arguments' types.
+
+    A third of the cost of a small op is Numba finding out what it was called with; here that
+    is known, since storages are one-dimensional, contiguous, aligned and writable.
+    """
+    if spec.params or not hasattr(kernel, "overloads"):
+        return kernel
+    signature = tuple(types.Array(from_dtype(d), 1, "C") for d in operands)
+    kernel.compile(signature)
+    return kernel.overloads[signature].entry_point
 
 
 def _nothing(*args) -> None:

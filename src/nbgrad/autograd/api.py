@@ -1,0 +1,183 @@
+"""Backward and grad: from tensors to the engine and back."""
+
+from __future__ import annotations
+
+import warnings
+
+from nbgrad.engine import backward as engine
+from nbgrad.ops.create import ones_like
+from nbgrad.tensor import AccumulateGrad, Tensor
+
+
+def _tuple(value) -> tuple:
+    return (value,) if isinstance(value, Tensor) or value is None else tuple(value)
+
+
+def _gradients(value, count: int) -> tuple:
+    """The gradients given for `count` tensors; a list given for one tensor is a mistake."""
+    if value is None:
+        return (None,) * count
+    found = _tuple(value)
+    for g in found:
+        if g is not None and not isinstance(g, Tensor):
+            kind = type(value if count == 1 else g).__name__
+            raise TypeError(f"gradients can be either Tensors or None, but got {kind}")
+    if len(found) != count:
+        raise RuntimeError(f"got {count} tensors and {len(found)} gradients")
+    return found
+
+
+def _roots(tensors: tuple, grads, create_graph: bool) -> list:
+    """(node, port, gradient) of each output, with the implicit 1 of a single element."""
+    roots = []
+    for k, (t, g) in enumerate(zip(tensors, _gradients(grads, len(tensors)))):
+        if not t.requires_grad:
+            raise RuntimeError(f"element {k} of tensors does not require grad and does not have a "
+                               "grad_fn")
+        if g is None:
+            if t.numel() != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            g = ones_like(t)
+        elif g._layout.shape != t._layout.shape:
+            raise RuntimeError(
+                f"Mismatch in shape: grad_output[{k}] has a shape of torch.{str(g.shape)[7:]} and "
+                f"output[{k}] has a shape of torch.{str(t.shape)[7:]}.")
+        elif g._layout.dtype is not t._layout.dtype:
+            g = g.to(t._layout.dtype)
+        roots.append((t._node, t._port, g))
+    return roots
+
+
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph: bool = False,
+             grad_variables=None, inputs=None) -> None:
+    """Add the gradients of `tensors`, weighted by `grad_tensors`, to the `.grad` of the leaves.
+
+    Args:
+        tensors: a tensor or several.
+        grad_tensors: for each the gradient of the outcome to it (a tensor of its shape), or None
+            for one of a single element, which stands for 1.
+        retain_graph: keep the saved values for another backward; as `create_graph` by default.
+        create_graph: record the backward, for higher derivatives.
+        inputs: add only to the `.grad` of these leaves.
+
+    Raises:
+        RuntimeError: a tensor does not require grad, is not of one element and has no gradient
+            given, or the graph was freed.
+
+    Example:
+        >>> import nbgrad
+        >>> x = nbgrad.tensor([1., 2.], requires_grad=True)
+        >>> backward((x * x).sum())
+        >>> x.grad
+        tensor([2., 4.])
+    """
+    if grad_variables is not None:
+        warnings.warn("'grad_variables' is deprecated. Use 'grad_tensors' instead.",
+                      FutureWarning, stacklevel=2)
+        if grad_tensors is not None:
+            raise RuntimeError("`grad_tensors` and `grad_variables` (deprecated) arguments both "
+                               "passed to `backward()`. Please only use `grad_tensors`.")
+        grad_tensors = grad_variables
+    wanted = None
+    if inputs is not None:
+        chosen = _tuple(inputs)
+        if not chosen:
+            raise RuntimeError("'inputs' argument to backward() cannot be empty.")
+        wanted = _wanted(chosen, "inputs")
+    roots = _roots(_tuple(tensors), grad_tensors, create_graph)
+    keep = create_graph if retain_graph is None else retain_graph
+    if create_graph:
+        warnings.warn(_CYCLE, UserWarning, stacklevel=2)
+    found = engine.run(roots, keep_graph=keep, create_graph=create_graph, wanted=wanted)
+    if wanted is not None:
+        for t in chosen:
+            grad = found.get((t._node, t._port))
+            if not t.is_leaf and grad is not None:
+                old = t._slot.grad if t._slot is not None else None
+                t.grad = grad if old is None else old + grad
+
+
+_CYCLE = (
+    "Using backward() with create_graph=True will create a reference cycle between the parameter "
+    "and its gradient which can cause a memory leak. We recommend using autograd.grad when creating "
+    "the graph to avoid this. If you have to use this function, make sure to reset the .grad fields "
+    "of your parameters to None after use to break the cycle and avoid the leak.")
+
+
+def _wanted(inputs: tuple, name: str) -> dict:
+    wanted: dict = {}
+    for k, t in enumerate(inputs):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}[{k}] must be a Tensor, not {type(t).__name__}")
+        if not t.requires_grad:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+        wanted.setdefault((t._node, t._port), []).append(k)
+    return wanted
+
+
+def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph: bool = False,
+         only_inputs: bool = True, allow_unused: bool | None = None, is_grads_batched: bool = False,
+         materialize_grads: bool = False) -> tuple[Tensor | None, ...]:
+    """The gradients of the sum of `outputs` to `inputs`, leaving every `.grad` alone.
+
+    Args:
+        outputs: a tensor or several.
+        inputs: a tensor or several, leaves or not.
+        grad_outputs: for each output the gradient of the outcome to it, or None for 1.
+        retain_graph: keep the saved values; as `create_graph` by default.
+        create_graph: record the backward, so that the result can be differentiated.
+        allow_unused: None for an input that does not matter, instead of an error.
+        materialize_grads: zeros for such an input.
+
+    Example:
+        >>> import nbgrad
+        >>> x = nbgrad.tensor(3., requires_grad=True)
+        >>> (g,) = grad(x ** 3, x, create_graph=True)
+        >>> grad(g, x)
+        (tensor(18.),)
+    """
+    if not only_inputs:
+        warnings.warn("only_inputs argument is deprecated and is ignored now (defaults to True). To "
+                      "accumulate gradient for other parts of the graph, please use "
+                      "torch.autograd.backward.", FutureWarning, stacklevel=2)
+    if is_grads_batched:
+        raise NotImplementedError("grad(): is_grads_batched is not available; loop over the rows of "
+                                  "grad_outputs with retain_graph=True")
+    if materialize_grads and allow_unused is False:
+        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True,"
+                         " but got: allow_unused=False.")
+    ins = _tuple(inputs)
+    wanted = _wanted(ins, "inputs")
+    roots = _roots(_tuple(outputs), grad_outputs, create_graph)
+    keep = create_graph if retain_graph is None else retain_graph
+    found = engine.run(roots, keep_graph=keep, create_graph=create_graph, wanted=wanted,
+                       accumulate=False)
+    result: list[Tensor | None] = []
+    for t in ins:
+        g = found.get((t._node, t._port))
+        if g is None and materialize_grads:
+            g = t.detach().new_zeros(t.shape)
+        elif g is None and not allow_unused:
+            raise RuntimeError(
+                "One of the differentiated Tensors appears to not have been used in the graph. Set "
+                "allow_unused=True if this is the desired behavior.")
+        result.append(g)
+    return tuple(result)
+
+
+def _method(self: Tensor, gradient=None, retain_graph=None, create_graph=False,
+            inputs=None) -> None:
+    """Add the gradient of this tensor to the `.grad` of the leaves it was computed from.
+
+    Args:
+        gradient: the gradient of the outcome to this tensor, of its shape; may be left out
+            for a tensor of one element, and is then 1.
+        retain_graph: keep saved values for another backward; as `create_graph` by default.
+        create_graph: record the backward, for higher derivatives.
+        inputs: add only to the `.grad` of these.
+    """
+    backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+Tensor.backward = _method
+_ = AccumulateGrad

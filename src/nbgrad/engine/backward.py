@@ -1,0 +1,158 @@
+"""Reverse mode: walk the graph from the newest node to the oldest, adding gradients up."""
+
+from __future__ import annotations
+
+import warnings
+from heapq import heappop, heappush
+
+from nbgrad.engine import provenance
+from nbgrad.engine.mode import state
+from nbgrad.engine.node import Node
+
+
+def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph: bool,
+        wanted: dict[tuple[Node, int], list[int]] | None = None, accumulate: bool = True) -> dict:
+    """Propagate the gradients of `roots` and return those of `wanted` (node, port) pairs.
+
+    A value is anything with `+` and `accumulate_`. Node numbers order the walk: an input was
+    recorded before the nodes that use it, so the newest waiting node has all its gradients.
+
+    Args:
+        roots: (node, port, gradient) triples.
+        keep_graph: leave saved values for another backward.
+        create_graph: record the backward itself.
+        wanted: where given, only nodes on a path to these run.
+        accumulate: whether wanted leaves also add to their `.grad`.
+    """
+    needed = None if wanted is None else _needed([r[0] for r in roots], wanted)
+    waiting: dict[int, list] = {}
+    heap: list[int] = []
+    found: dict[tuple[Node, int], object] = {}
+    before, anomaly = state.grad, state.anomaly
+    state.grad = create_graph
+    try:
+        for node, port, grad in roots:
+            if needed is None or node in needed:
+                _send(waiting, heap, node, port, grad, create_graph)
+        while heap:
+            node, grads, _ = waiting.pop(-heappop(heap))
+            hooked = node.hooks is not None
+            if hooked:
+                grads = _before(node, grads)
+            if wanted is not None:
+                for port in range(node.outputs):
+                    if (node, port) in wanted:
+                        found[node, port] = grads if node.outputs == 1 else grads[port]
+                if not (needed[node] or (accumulate and not node.next)):
+                    continue
+            if anomaly or hooked or node.outputs != 1:
+                inputs = _run(node, grads)
+            else:
+                inputs = node.back(node, grads)
+            if not keep_graph and node.saved:
+                node.saved = None
+            following = node.next
+            if type(inputs) is not tuple:
+                inputs = (inputs,)
+            for nxt, port, grad in zip(following, node.ports, inputs):
+                if nxt is None or grad is None or (needed is not None and nxt not in needed):
+                    continue
+                # _send, inlined: this loop is the price of every op
+                number = nxt.number
+                entry = waiting.get(number)
+                if nxt.outputs != 1:
+                    _send(waiting, heap, nxt, port, grad, create_graph)
+                elif entry is None:
+                    waiting[number] = [nxt, grad, False]
+                    heappush(heap, -number)
+                elif entry[2] and not create_graph:
+                    entry[1].accumulate_(grad)
+                else:
+                    entry[1] = entry[1] + grad
+                    entry[2] = True
+    finally:
+        state.grad = before
+    return found
+
+
+def _send(waiting, heap, node, port, grad, create_graph) -> None:
+    """Add a gradient to what waits for a node."""
+    entry = waiting.get(node.number)
+    if node.outputs == 1:
+        if entry is None:
+            waiting[node.number] = [node, grad, False]
+            heappush(heap, -node.number)
+        elif entry[2] and not create_graph:
+            entry[1].accumulate_(grad)  # a sum made here, seen by nobody else
+        else:
+            entry[1] = entry[1] + grad
+            entry[2] = True
+        return
+    if entry is None:
+        entry = waiting[node.number] = [node, [None] * node.outputs, False]
+        heappush(heap, -node.number)
+    grads = entry[1]
+    grads[port] = grad if grads[port] is None else grads[port] + grad
+
+
+def _run(node: Node, grads):
+    """Run one node with its hooks; in anomaly mode name its line if it fails or makes a NaN."""
+    try:
+        inputs = node.back(node, grads) if node.outputs == 1 else node.back(node, *grads)
+        if state.anomaly and state.check_nan:
+            _check_nan(node, inputs)
+    except Exception:
+        if state.anomaly:
+            warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused "
+                          f"the error:\n  {provenance.describe(node.place)}", stacklevel=4)
+        raise
+    return inputs if node.hooks is None else _after(node, inputs, grads)
+
+
+def _check_nan(node: Node, inputs) -> None:
+    for k, grad in enumerate(inputs if type(inputs) is tuple else (inputs,)):
+        if grad is not None and grad.has_nan():
+            raise RuntimeError(f"Function '{node.name()}' returned nan values in its {k}th output.")
+
+
+def _before(node: Node, grads):
+    """Tensor hooks, node pre-hooks, then retained gradients, in PyTorch's order."""
+    grads = [grads] if node.outputs == 1 else grads
+    for port, grad in enumerate(grads):
+        for hook in node.hooks.of("tensor", port):
+            if grad is not None:
+                replaced = hook(grad)
+                grad = grads[port] = grad if replaced is None else replaced
+    for hook in node.hooks.of("pre"):
+        replaced = hook(tuple(grads))
+        grads = list(grads if replaced is None else replaced)
+    for port, slot in node.hooks.retained.items():
+        if grads[port] is not None:
+            slot.retain(grads[port])
+    return grads[0] if node.outputs == 1 else grads
+
+
+def _after(node: Node, inputs, grads):
+    for hook in node.hooks.of("post"):
+        outputs = (grads,) if node.outputs == 1 else tuple(grads)
+        replaced = hook(inputs if type(inputs) is tuple else (inputs,), outputs)
+        inputs = inputs if replaced is None else replaced
+    return inputs
+
+
+def _needed(roots: list[Node], wanted) -> dict[Node, bool]:
+    """Nodes that are wanted or lead to a wanted one; True for those that must run."""
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(n for n in node.next if n is not None)
+    targets = {node for node, _ in wanted}
+    needed: dict[Node, bool] = {}
+    for node in sorted(seen, key=lambda n: n.number):
+        leads = any(n in needed for n in node.next if n is not None)
+        if leads or node in targets:
+            needed[node] = leads
+    return needed

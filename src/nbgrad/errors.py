@@ -1,0 +1,9 @@
+"""Exceptions of nbgrad."""
+
+
+class CheckpointError(RuntimeError):
+    """A file is not a checkpoint that nbgrad can read; the message says what it is."""
+
+
+class DataError(RuntimeError):
+    """A data set is missing, incomplete or damaged; the message names the path."""

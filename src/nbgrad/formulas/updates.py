@@ -1,0 +1,76 @@
+"""Optimizer steps as rows with several outputs: the new parameter and its new states.
+
+`p` is the parameter and `g` its gradient; states bear the names they have in a checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nbgrad.formulas.elementwise import maximum, sqrt
+from nbgrad.formulas.expr import Expr, eq, select, var
+
+UPDATES: dict[str, Update] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """A step of one optimizer: `new` maps `p` and every state to its next value.
+
+    `scalars` are run-time numbers, computed in Python in double precision, so that a new
+    learning rate recompiles nothing.
+    """
+
+    name: str
+    new: dict[str, Expr]
+    scalars: tuple[str, ...]
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return tuple(n for n in self.new if n != "p")
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The arrays a step reads, in the order a kernel takes them."""
+        return ("p", "g", *self.states)
+
+
+def update(name: str, scalars: str, **new: Expr) -> Update:
+    made = UPDATES[name] = Update(name, new, tuple(scalars.split()))
+    return made
+
+
+p, g, lr, decay, sign = map(var, ("p", "g", "lr", "decay", "sign"))
+# sign is -1 to climb; without weight decay an infinite parameter must not turn into NaN
+descent = select(eq(decay, 0), sign * g, sign * g + decay * p)
+
+# Momentum (Sutskever et al. 2013). The first buffer is the gradient: it starts at zero and the
+# first step has keep = 1, later ones 1 - dampening.
+mu, keep, momentum_buffer = map(var, ("mu", "keep", "momentum_buffer"))
+velocity = mu * momentum_buffer + keep * descent
+
+sgd = update("sgd", "lr decay sign", p=p - lr * descent)
+sgd_momentum = update("sgd_momentum", "lr decay sign mu keep",
+                      p=p - lr * velocity, momentum_buffer=velocity)
+sgd_nesterov = update("sgd_nesterov", "lr decay sign mu keep",
+                      p=p - lr * (descent + mu * velocity), momentum_buffer=velocity)
+
+# Adam (Kingma & Ba 2015) with weight decay in the gradient (decay), AdamW (Loshchilov & Hutter
+# 2019) with the parameter shrunk (shrink = 1 - lr * weight decay): one row, since each has the
+# other's number at rest. rate = lr / (1 - beta1^t) and root = sqrt(1 - beta2^t) undo the bias.
+exp_avg, exp_avg_sq, max_exp_avg_sq = map(var, ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"))
+beta1, gain1, beta2, gain2, rate, root, eps, shrink = map(
+    var, ("beta1", "gain1", "beta2", "gain2", "rate", "root", "eps", "shrink"))
+first = beta1 * exp_avg + gain1 * descent
+second = beta2 * exp_avg_sq + gain2 * (descent * descent)
+highest = maximum(max_exp_avg_sq, second)
+_numbers = "decay sign shrink beta1 gain1 beta2 gain2 rate root eps"
+
+
+def _stepped(spread: Expr) -> Expr:
+    return p * shrink - rate * first / (sqrt(spread) / root + eps)
+
+
+adam = update("adam", _numbers, p=_stepped(second), exp_avg=first, exp_avg_sq=second)
+amsgrad = update("amsgrad", _numbers, p=_stepped(highest), exp_avg=first, exp_avg_sq=second,
+                 max_exp_avg_sq=highest)

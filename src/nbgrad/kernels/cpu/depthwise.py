@@ -1,0 +1,235 @@
+"""Convolutions whose groups have one channel on a side: direct loops over whole planes.
+
+A plane is laid out with its padding, one block for each residue modulo the stride, so that output
+pixel (i, j) meets tap t at i * pitch + j + taps[t]: every tap is then one long shifted sum over the
+plane, whatever the stride. Places between the rows of the output are computed and dropped.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from nbgrad.kernels.cpu.simd import copy_lanes, lanes
+from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange
+
+#: Places after a laid out plane that its last vector may overwrite: no register is longer.
+SLACK = 16
+
+
+class Layout(NamedTuple):
+    """Where the pixels of a padded input go, so that strided windows become dense: see `lay_plane`.
+
+    Flat, since Numba takes no nested tuple into a parallel loop.
+    """
+
+    height: int
+    width: int
+    stride_h: int
+    stride_w: int
+    first_h: np.ndarray  # input row of the first row of each residue; may lie outside
+    first_w: np.ndarray
+    rows: int  # of each residue
+    columns: int
+    plane: int  # places from one plane to the next: rows * columns where the input stays as it is
+
+
+class Thin(NamedTuple):
+    """A convolution that is thin on a side: channels, and whether its weight acts backwards."""
+
+    images: int
+    groups: int
+    group_in: int
+    group_out: int
+    backwards: int
+    rows: int  # of the output
+    columns: int
+
+
+@intrinsic
+def _copy_even(typingctx, x, xo, y, yo):
+    """y[yo + j] = x[xo + 2 * j] for j < 8, reading all sixteen of x."""
+
+    def codegen(context, builder, sig, args):
+        number = context.get_data_type(sig.args[0].dtype)
+
+        def place(q, n):
+            data = context.make_array(sig.args[q])(context, builder, args[q]).data
+            start = builder.gep(data, [args[q + 1]])
+            return builder.bitcast(start, ir.VectorType(number, n).as_pointer())
+
+        size = sig.args[0].dtype.bitwidth // 8
+        both = builder.load(place(0, 16), align=size)
+        even = ir.VectorType(ir.IntType(32), 8)(list(range(0, 16, 2)))
+        builder.store(builder.shuffle_vector(both, both, even), place(2, 8), align=size)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, y, types.intp), codegen
+
+
+@inline
+def lay_plane(x, xo, layout, out, oo):
+    """Copy the plane of x at xo to out at oo, by residue: block (r, s), row i, column j is the
+    pixel (first_h[r] + i * stride_h, first_w[s] + j * stride_w), or zero outside the plane."""
+    height, width, stride_h, stride_w, first_h, first_w, rows, columns, plane = layout
+    out[oo : oo + plane] = 0
+    for top in first_h:
+        for left in first_w:
+            begin = max((stride_w - 1 - left) // stride_w, 0)
+            end = min((stride_w - 1 + width - left) // stride_w, columns)
+            source = xo + top * width + left + begin * stride_w
+            count = end - begin
+            for i in range(rows):
+                if count > 0 and 0 <= top + i * stride_h < height:
+                    to = oo + begin
+                    if stride_w == 1:
+                        for j in range(0, count, lanes(x)):
+                            copy_lanes(x, source + j, count - j, out, to + j)
+                    else:
+                        j = 0
+                        while stride_w == 2 and j + 8 < count:
+                            _copy_even(x, source + 2 * j, out, to + j)
+                            j += 8
+                        while j < count:
+                            out[to + j] = x[source + j * stride_w]
+                            j += 1
+                source += stride_h * width
+                oo += columns
+
+
+@inline
+def _add_taps(w, wo, laid, taps, sums):
+    # sums[p] += sum over t of w[wo + t] * laid[p + taps[t]]
+    t = 0
+    while t + 3 <= taps.size:
+        w0, w1, w2 = w[wo + t], w[wo + t + 1], w[wo + t + 2]
+        b0, b1, b2 = laid[taps[t] :], laid[taps[t + 1] :], laid[taps[t + 2] :]
+        for p in range(sums.size):
+            sums[p] += w0 * b0[p] + w1 * b1[p] + w2 * b2[p]
+        t += 3
+    while t < taps.size:
+        w0, b0 = w[wo + t], laid[taps[t] :]
+        for p in range(sums.size):
+            sums[p] += w0 * b0[p]
+        t += 1
+
+
+@inline
+def _close_rows(x, rows, columns, pitch, y, yo, end):
+    # y[yo + i * columns + j] = x[i * pitch + j]. Whole registers are written, but none past `end`:
+    # what hangs over is overwritten by the next row or plane.
+    n = lanes(x)
+    for i in range(rows):
+        for j in range(0, columns, n):
+            place = yo + i * columns + j
+            if place + n <= end:
+                copy_lanes(x, i * pitch + j, n, y, place)
+            else:
+                for u in range(min(n, columns - j)):
+                    y[place + u] = x[i * pitch + j + u]
+
+
+@inline
+def _planes(thin):
+    return thin.images * thin.groups * thin.group_out
+
+
+@inline
+def _forward_planes(x, w, bias, taps, layout, thin, begin, end, y):
+    _, groups, group_in, group_out, backwards, rows, columns = thin
+    pitch = layout.columns
+    laid = np.empty(layout.plane + SLACK, x.dtype)
+    padded = np.empty((rows - 1) * pitch + columns + SLACK, x.dtype)
+    sums = padded[: padded.size - SLACK]
+    for q in range(begin, end):
+        o = q % (groups * group_out)
+        sums[:] = bias[o] if bias.size else x.dtype.type(0)
+        for c in range(group_in):
+            plane = q // group_out * group_in + c
+            lay_plane(x, plane * layout.height * layout.width, layout, laid, 0)
+            k = o * group_in + c
+            if backwards:
+                k = (o // group_out * group_in + c) * group_out + o % group_out
+            _add_taps(w, k * taps.size, laid, taps, sums)
+        size = rows * columns
+        _close_rows(padded, rows, columns, pitch, y, q * size, end * size)
+
+
+@inline(fastmath=SUM)
+def _dot3(g, live, b0, b1, b2):
+    zero = g.dtype.type(0)
+    s0 = s1 = s2 = zero
+    for p in range(g.size):
+        s0 += g[p] * (b0[p] if live[p] else zero)
+        s1 += g[p] * (b1[p] if live[p] else zero)
+        s2 += g[p] * (b2[p] if live[p] else zero)
+    return s0, s1, s2
+
+
+@inline
+def _weight_channels(gy, x, taps, layout, thin, begin, end, gw):
+    # Sums within a plane are in the dtype of x, by lanes; across planes in float64.
+    images, groups, group_in, group_out, _, rows, columns = thin
+    pitch, last = layout.columns, taps.size - 1
+    laid = np.empty(layout.plane + SLACK, x.dtype)
+    padded = np.zeros((rows - 1) * pitch + columns + SLACK, x.dtype)
+    g = padded[: padded.size - SLACK]
+    live = np.zeros(g.size, np.bool_)
+    for i in range(rows):
+        live[i * pitch : i * pitch + columns] = True
+    total = np.empty(taps.size + 2)
+    for k in range(begin * group_in, end * group_in):
+        o, c = k // group_in, k % group_in
+        total[:] = 0
+        for n in range(images):
+            plane = (n * groups + o // group_out) * group_in + c
+            lay_plane(x, plane * layout.height * layout.width, layout, laid, 0)
+            go = (n * groups * group_out + o) * rows * columns
+            for i in range(rows):
+                for j in range(0, columns, lanes(x)):
+                    copy_lanes(gy, go + i * columns + j, columns - j, padded, i * pitch + j)
+            for t in range(0, taps.size, 3):
+                b0 = laid[taps[t] :]
+                b1 = laid[taps[min(t + 1, last)] :]
+                b2 = laid[taps[min(t + 2, last)] :]
+                s0, s1, s2 = _dot3(g, live, b0, b1, b2)
+                total[t] += s0
+                total[t + 1] += s1
+                total[t + 2] += s2
+        for t in range(taps.size):
+            gw[k * taps.size + t] = total[t]
+
+
+@kernel
+def forward(x, w, bias, taps, layout, thin, y):
+    """y = the convolution of x and w plus bias (or an empty array), all flat."""
+    _forward_planes(x, w, bias, taps, layout, thin, np.intp(0), _planes(thin), y)
+
+
+@parallel_kernel
+def forward_threads(x, w, bias, taps, layout, thin, y):
+    """The same on all threads."""
+    step = -(-_planes(thin) // 64)
+    for q in prange(-(-_planes(thin) // step)):
+        begin = np.intp(q) * step
+        end = min(begin + step, _planes(thin))
+        _forward_planes(x, w, bias, taps, layout, thin, begin, end, y)
+
+
+@kernel
+def weight(gy, x, taps, layout, thin, gw):
+    """gw = the gradient to the weight, all flat."""
+    _weight_channels(gy, x, taps, layout, thin, np.intp(0), thin.groups * thin.group_out, gw)
+
+
+@parallel_kernel
+def weight_threads(gy, x, taps, layout, thin, gw):
+    """The same on all threads."""
+    outputs = thin.groups * thin.group_out
+    step = -(-outputs // 64)
+    for q in prange(-(-outputs // step)):
+        begin = np.intp(q) * step
+        end = min(begin + step, outputs)
+        _weight_channels(gy, x, taps, layout, thin, begin, end, gw)

@@ -1,0 +1,262 @@
+"""Reading, writing and adding at indices.
+
+Indices are int64, valid and not negative. A kernel that only moves entries sees them as unsigned
+integers of their size, so that it is compiled once a size, not once a dtype.
+"""
+
+import numpy as np
+
+from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.softmax import split
+from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
+
+# Indices, or columns, handled by one thread. Threads that write at indices each own columns and
+# go through the indices in order, so that no entry has two writers.
+BLOCK = 256
+COLUMNS = 64
+
+
+def _take_rows_loop(x, idx, y):
+    outer, count, inner = y.shape
+    blocks = (count + BLOCK - 1) // BLOCK
+    for r in prange(outer * blocks):
+        o, lo = r // blocks, (r % blocks) * BLOCK
+        for j in range(lo, min(lo + BLOCK, count)):
+            if inner == 1:
+                y[o, j, 0] = x[o, idx[j], 0]
+            else:
+                from_row, to_row = x[o, idx[j]], y[o, j]
+                for i in range(inner):
+                    to_row[i] = from_row[i]
+
+
+def _add_rows_loop(gy, idx, gx):
+    outer, count, inner = gy.shape
+    blocks = (inner + COLUMNS - 1) // COLUMNS
+    for r in prange(outer * blocks):
+        o, lo = r // blocks, (r % blocks) * COLUMNS
+        hi = min(lo + COLUMNS, inner)
+        for j in range(count):
+            if inner == 1:
+                gx[o, idx[j], 0] += gy[o, j, 0]
+            else:
+                from_row, to_row = gy[o, j, lo:hi], gx[o, idx[j], lo:hi]
+                for i in range(to_row.size):
+                    to_row[i] += from_row[i]
+
+
+@kernel
+def _put_rows(x, idx, v):
+    outer, count, inner = v.shape
+    for o in range(outer):
+        for j in range(count):
+            for i in range(inner):
+                x[o, idx[j], i] = v[o, j, i]
+
+
+# Along one axis: x and src are [outer, n, inner], idx tells the place on the middle axis.
+
+
+def _gather_loop(x, idx, y):
+    outer, count, inner = idx.shape
+    blocks = (count + BLOCK - 1) // BLOCK
+    for r in prange(outer * blocks):
+        o, lo = r // blocks, (r % blocks) * BLOCK
+        hi = min(lo + BLOCK, count)
+        if inner == 1:
+            xo, io, yo = x[o, :, 0], idx[o, lo:hi, 0], y[o, lo:hi, 0]
+            for j in range(yo.size):
+                yo[j] = xo[io[j]]
+        else:
+            for j in range(lo, hi):
+                for i in range(inner):
+                    y[o, j, i] = x[o, idx[o, j, i], i]
+
+
+def _scatter_loop(x, idx, src):
+    outer, count, inner = idx.shape
+    blocks = (inner + COLUMNS - 1) // COLUMNS
+    for r in prange(outer * blocks):
+        o, lo = r // blocks, (r % blocks) * COLUMNS
+        if inner == 1:
+            xo, io, so = x[o, :, 0], idx[o, :, 0], src[o, :, 0]
+            for j in range(count):
+                xo[io[j]] = so[j]
+        else:
+            for j in range(count):
+                for i in range(lo, min(lo + COLUMNS, inner)):
+                    x[o, idx[o, j, i], i] = src[o, j, i]
+
+
+def _scatter_add_loop(x, idx, src):
+    outer, count, inner = idx.shape
+    blocks = (inner + COLUMNS - 1) // COLUMNS
+    for r in prange(outer * blocks):
+        o, lo = r // blocks, (r % blocks) * COLUMNS
+        if inner == 1:
+            xo, io, so = x[o, :, 0], idx[o, :, 0], src[o, :, 0]
+            for j in range(count):
+                xo[io[j]] += so[j]
+        else:
+            for j in range(count):
+                for i in range(lo, min(lo + COLUMNS, inner)):
+                    x[o, idx[o, j, i], i] += src[o, j, i]
+
+
+# At offsets into a storage.
+
+
+def _take_flat_loop(storage, offsets, y):
+    for i in prange(offsets.size):
+        y[i] = storage[offsets[i]]
+
+
+@kernel
+def _put_flat(storage, offsets, values):
+    for i in range(offsets.size):
+        storage[offsets[i]] = values[i]
+
+
+@kernel
+def _add_flat(storage, offsets, values):
+    for i in range(offsets.size):
+        storage[offsets[i]] += values[i]
+
+
+@kernel
+def _first_outside(idx, low, high):
+    for i in range(idx.size):
+        if idx[i] < low or idx[i] >= high:
+            return i
+    return -1
+
+
+@kernel
+def _places(mask, shape, out):
+    """Write the index of each nonzero entry into a row of `out`."""
+    count = 0
+    for i in range(mask.size):
+        if mask[i]:
+            rest = i
+            for d in range(shape.size - 1, -1, -1):
+                out[count, d] = rest % shape[d]
+                rest //= shape[d]
+            count += 1
+
+
+# Each pair is (one thread, all threads).
+_take_rows = kernel(_take_rows_loop), parallel_kernel(_take_rows_loop)
+_add_rows = kernel(_add_rows_loop), parallel_kernel(_add_rows_loop)
+_gather = kernel(_gather_loop), parallel_kernel(_gather_loop)
+_scatter = kernel(_scatter_loop), parallel_kernel(_scatter_loop)
+_scatter_add = kernel(_scatter_add_loop), parallel_kernel(_scatter_add_loop)
+_take_flat = kernel(_take_flat_loop), parallel_kernel(_take_flat_loop)
+
+
+def _bits(a):
+    return np.ascontiguousarray(a).view(f"u{a.itemsize}")
+
+
+def _write(run, x, *arguments):
+    """Call run(x, ...), which needs contiguous x, on x of any strides."""
+    if x.flags.c_contiguous:
+        run(x, *arguments)
+    else:
+        copy = np.ascontiguousarray(x)
+        run(copy, *arguments)
+        x[...] = copy
+
+
+def take_rows(x, idx):
+    """y (outer, k, inner) with y[:, j] = x[:, idx[j]], for x (outer, n, inner) and idx (k,)."""
+    y = memory.empty((x.shape[0], len(idx), x.shape[2]), x.dtype)
+    _take_rows[use_threads(y.size)](_bits(x), np.ascontiguousarray(idx), _bits(y))
+    return y
+
+
+def add_rows(gy, idx, n):
+    """gx (outer, n, inner) with gx[:, idx[j]] += gy[:, j], for gy (outer, k, inner)."""
+    gy = np.ascontiguousarray(gy)
+    gx = memory.zeros((gy.shape[0], n, gy.shape[2]), gy.dtype)
+    _add_rows[use_threads(gy.size)](gy, np.ascontiguousarray(idx), gx)
+    return gx
+
+
+def put_rows(x, idx, v):
+    """x[:, idx[j]] = v[:, j] in place, for x (outer, n, inner) and v (outer, k, inner)."""
+    idx, v = np.ascontiguousarray(idx), _bits(v)
+    _write(lambda x: _put_rows(_bits(x), idx, v), x)
+
+
+def _crop(a, axis, shape):
+    """The part of `a` that `shape` covers, all of it along `axis`."""
+    return a[(..., *(slice(None if d == axis else n) for d, n in enumerate(shape)))]
+
+
+def gather(x, axis, idx):
+    """y of idx's shape, the entries of x whose place along `axis` idx tells.
+
+    In the other axes idx may be smaller than x.
+    """
+    y = memory.empty(idx.shape, x.dtype)
+    if y.size:
+        axis %= max(x.ndim, 1)
+        x = _crop(x, axis, idx.shape)
+        arrays = _bits(x), np.ascontiguousarray(idx), _bits(y)
+        views = (a.reshape(split(b.shape, axis)) for a, b in zip(arrays, (x, idx, y)))
+        _gather[use_threads(y.size)](*views)
+    return y
+
+
+def _scatter_along(run, x, axis, idx, src, view):
+    if idx.size:
+        axis %= max(x.ndim, 1)
+        inside = split(idx.shape, axis)
+        src = view(_crop(src, None, idx.shape)).reshape(inside)
+        idx, corner = np.ascontiguousarray(idx).reshape(inside), _crop(x, axis, idx.shape)
+        run = run[use_threads(idx.size)]
+        _write(lambda x: run(view(x).reshape(split(x.shape, axis)), idx, src), corner)
+
+
+def scatter(x, axis, idx, src):
+    """Write the corner of src that idx covers into x, in place; of equal indices the last wins."""
+    _scatter_along(_scatter, x, axis, idx, src, _bits)
+
+
+def scatter_add(x, axis, idx, src):
+    """Add the corner of src that idx covers to x, in place."""
+    _scatter_along(_scatter_add, x, axis, idx, src, np.ascontiguousarray)
+
+
+def take_flat(storage, offsets):
+    """y of offsets' shape: storage[offsets], for a 1-d storage."""
+    y = memory.empty(offsets.shape, storage.dtype)
+    offsets = np.ascontiguousarray(offsets).reshape(-1)
+    _take_flat[use_threads(y.size)](_bits(storage), offsets, _bits(y).reshape(-1))
+    return y
+
+
+def put_flat(storage, offsets, values):
+    """storage[offsets] = values in place, for a 1-d storage; of equal offsets the last wins."""
+    offsets, values = np.ascontiguousarray(offsets).reshape(-1), _bits(values).reshape(-1)
+    _write(lambda storage: _put_flat(_bits(storage), offsets, values), storage)
+
+
+def add_flat(storage, offsets, values):
+    """storage[offsets] += values in place, for a 1-d storage."""
+    offsets, values = (np.ascontiguousarray(a).reshape(-1) for a in (offsets, values))
+    _write(lambda storage: _add_flat(storage, offsets, values), storage)
+
+
+def first_out_of_range(idx, low, high):
+    """Flat position of the first index that is not in [low, high), or -1."""
+    return _first_outside(np.ascontiguousarray(idx).reshape(-1), low, high)
+
+
+def nonzero(mask):
+    """Indices (count, ndim) of the entries that are not zero, row by row."""
+    shape = np.array(mask.shape, np.int64)
+    mask = np.ascontiguousarray(mask if mask.dtype == np.bool_ else mask != 0)
+    out = memory.empty((np.count_nonzero(mask), len(shape)), np.int64)
+    _places(mask.reshape(-1), shape, out)
+    return out

@@ -1,0 +1,236 @@
+"""Negative log-likelihood of class targets, alone and fused with log-softmax.
+
+logp and x are (N, C) or (N, C, L), target (N,) or (N, L), weight (C,) or None. An entry whose
+target is `ignore_index` has loss, weight and gradient zero. "mean" divides by the total weight.
+"""
+
+from math import exp, log, prod
+
+import numpy as np
+
+from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.softmax import BLOCK, column_max, row_max
+from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange, use_threads
+
+
+@kernel
+def _first_invalid(target, classes, ignore):
+    for i in range(target.size):
+        t = target[i]
+        if t != ignore and (t < 0 or t >= classes):
+            return i
+    return -1
+
+
+@inline
+def _weight(weight, target, ignore):
+    """Weight of a target: no weights at all mean one each."""
+    if target == ignore:
+        return 0.0
+    return np.float64(weight[target]) if weight.size else 1.0
+
+
+def _nll_loop(logp, target, weight, ignore, loss):
+    for n in prange(target.shape[0]):
+        for l in range(target.shape[1]):
+            t = target[n, l]
+            loss[n, l] = 0.0
+            if t != ignore:
+                loss[n, l] = -_weight(weight, t, ignore) * logp[n, t, l]
+
+
+def _nll_backward_loop(gy, target, weight, ignore, glogp):
+    for n in prange(target.shape[0]):
+        for l in range(target.shape[1]):
+            t = target[n, l]
+            if t != ignore:
+                glogp[n, t, l] = -_weight(weight, t, ignore) * gy[n, l]
+
+
+@kernel
+def _total_weight(target, weight, ignore):
+    total = 0.0
+    for i in range(target.size):
+        total += _weight(weight, target[i], ignore)
+    return total
+
+
+# logsumexp is kept in float64: x - logsumexp cancels where x is large.
+
+
+@inline(fastmath=SUM)
+def _row_sum_exp(x, m):
+    """Sum of exp(x - m) over a row, in float64."""
+    s = 0.0
+    for i in range(x.size):
+        s += exp(x[i] - m)
+    return s
+
+
+def _cross_entropy_rows_loop(x, target, weight, ignore, loss, logsumexp):
+    for n in prange(x.shape[0]):
+        xr, t = x[n], target[n]
+        m = row_max(xr)
+        logsumexp[n] = m + log(_row_sum_exp(xr, m))
+        loss[n] = 0.0
+        if t != ignore:
+            loss[n] = _weight(weight, t, ignore) * (logsumexp[n] - xr[t])
+
+
+def _cross_entropy_columns_loop(x, target, weight, ignore, loss, logsumexp):
+    batch, classes, length = x.shape
+    blocks = (length + BLOCK - 1) // BLOCK
+    for r in prange(batch * blocks):
+        n, lo = r // blocks, (r % blocks) * BLOCK
+        hi = min(lo + BLOCK, length)
+        m = column_max(x[n], lo, hi)
+        s = np.zeros(m.size)
+        for c in range(classes):
+            xr = x[n, c, lo:hi]
+            for l in range(m.size):
+                s[l] += exp(xr[l] - m[l])
+        for l in range(m.size):
+            t = target[n, lo + l]
+            total = m[l] + log(s[l])
+            logsumexp[n, lo + l] = total
+            loss[n, lo + l] = 0.0
+            if t != ignore:
+                loss[n, lo + l] = _weight(weight, t, ignore) * (total - x[n, t, lo + l])
+
+
+def _cross_entropy_backward_rows_loop(gy, x, logsumexp, target, weight, ignore, gx):
+    cast = x.dtype.type
+    for n in prange(x.shape[0]):
+        xr, out, t = x[n], gx[n], target[n]
+        if t == ignore:
+            out[:] = 0
+            continue
+        g = cast(gy[n] * _weight(weight, t, ignore))
+        for c in range(xr.size):
+            out[c] = exp(cast(xr[c] - logsumexp[n])) * g
+        out[t] -= g
+
+
+def _cross_entropy_backward_columns_loop(gy, x, logsumexp, target, weight, ignore, gx):
+    batch, classes, length = x.shape
+    cast = x.dtype.type
+    blocks = (length + BLOCK - 1) // BLOCK
+    for r in prange(batch * blocks):
+        n, lo = r // blocks, (r % blocks) * BLOCK
+        hi = min(lo + BLOCK, length)
+        total = logsumexp[n, lo:hi]
+        g = np.empty(hi - lo, x.dtype)
+        for l in range(g.size):
+            g[l] = gy[n, lo + l] * _weight(weight, target[n, lo + l], ignore)
+        for c in range(classes):
+            xr, out = x[n, c, lo:hi], gx[n, c, lo:hi]
+            for l in range(g.size):
+                out[l] = exp(cast(xr[l] - total[l])) * g[l]
+        for l in range(g.size):
+            t = target[n, lo + l]
+            if t != ignore:
+                gx[n, t, lo + l] -= g[l]
+            else:
+                gx[n, :, lo + l] = 0
+
+
+# Each pair is (one thread, all threads).
+_nll = kernel(_nll_loop), parallel_kernel(_nll_loop)
+_nll_backward = kernel(_nll_backward_loop), parallel_kernel(_nll_backward_loop)
+_rows = kernel(_cross_entropy_rows_loop), parallel_kernel(_cross_entropy_rows_loop)
+_columns = kernel(_cross_entropy_columns_loop), parallel_kernel(_cross_entropy_columns_loop)
+_rows_backward = (
+    kernel(_cross_entropy_backward_rows_loop),
+    parallel_kernel(_cross_entropy_backward_rows_loop),
+)
+_columns_backward = (
+    kernel(_cross_entropy_backward_columns_loop),
+    parallel_kernel(_cross_entropy_backward_columns_loop),
+)
+
+
+def _weights(weight, dtype):
+    return np.empty(0, dtype) if weight is None else np.ascontiguousarray(weight)
+
+
+def _reduce(loss, target, weight, ignore, reduction, dtype):
+    """(loss, total weight) as they are returned, from the float64 loss of each entry."""
+    total = _total_weight(target.reshape(-1), weight, ignore)
+    if reduction == "none":
+        result = loss.astype(dtype)
+    elif reduction == "sum":
+        result = np.array(loss.sum(), dtype)
+    else:
+        result = np.array(loss.sum() / total if total else np.nan, dtype)
+    return result, np.array(total, dtype)
+
+
+def _spread(gy, shape, reduction, total_weight):
+    """The float64 gradient of each entry's loss."""
+    gy = np.asarray(gy, np.float64)
+    if reduction == "mean":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gy = gy / np.float64(total_weight)
+    return np.full(shape, gy)
+
+
+def check_targets(target, n_classes, ignore_index):
+    """Flat position of the first target that is no class and not ignored, or -1."""
+    return _first_invalid(np.ascontiguousarray(target).reshape(-1), n_classes, ignore_index)
+
+
+def nll_loss(logp, target, weight, ignore_index, reduction):
+    """(loss, total_weight): -weight[target] * logp[target], reduced."""
+    n, classes = logp.shape[:2]
+    target, weight = np.ascontiguousarray(target), _weights(weight, logp.dtype)
+    loss = memory.empty(target.shape, np.float64)
+    flat = (n, target.size // max(n, 1))
+    _nll[use_threads(target.size)](
+        np.ascontiguousarray(logp).reshape(n, classes, flat[1]),
+        target.reshape(flat),
+        weight,
+        ignore_index,
+        loss.reshape(flat),
+    )
+    return _reduce(loss, target, weight, ignore_index, reduction, logp.dtype)
+
+
+def nll_loss_backward(gy, target, weight, ignore_index, reduction, total_weight, shape):
+    """glogp of `shape`, for gy shaped as the loss."""
+    glogp = memory.zeros(shape, gy.dtype)
+    n, classes = shape[:2]
+    length = prod(shape[2:])
+    gy = _spread(gy, target.shape, reduction, total_weight).reshape(n, length)
+    _nll_backward[use_threads(target.size)](
+        gy,
+        np.ascontiguousarray(target).reshape(n, length),
+        _weights(weight, glogp.dtype),
+        ignore_index,
+        glogp.reshape(n, classes, length),
+    )
+    return glogp
+
+
+def cross_entropy(x, target, weight, ignore_index, reduction):
+    """(loss, total_weight, logsumexp): nll_loss of log_softmax(x) over the classes.
+
+    logsumexp is float64, shaped as target.
+    """
+    x, target = np.ascontiguousarray(x), np.ascontiguousarray(target)
+    weight = _weights(weight, x.dtype)
+    loss, logsumexp = (memory.empty(target.shape, np.float64) for _ in range(2))
+    if target.size:
+        run = _rows if x.ndim == 2 else _columns
+        run[use_threads(x.size)](x, target, weight, ignore_index, loss, logsumexp)
+    return *_reduce(loss, target, weight, ignore_index, reduction, x.dtype), logsumexp
+
+
+def cross_entropy_backward(gy, x, logsumexp, target, weight, ignore_index, reduction, total_weight):
+    """gx, for gy shaped as the loss."""
+    gx = memory.empty(x.shape, x.dtype)
+    gy = _spread(gy, target.shape, reduction, total_weight)
+    run = _rows_backward if x.ndim == 2 else _columns_backward
+    x, target = np.ascontiguousarray(x), np.ascontiguousarray(target)
+    weight = _weights(weight, x.dtype)
+    run[use_threads(x.size)](gy, x, logsumexp, target, weight, ignore_index, gx)
+    return gx

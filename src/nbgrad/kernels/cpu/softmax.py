@@ -1,0 +1,179 @@
+"""Softmax and log-softmax along one axis, and their gradients."""
+
+from math import exp, log, prod
+
+import numpy as np
+
+from nbgrad.kernels import memory
+from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange, use_threads
+
+# Columns handled together where the axis is not the last.
+BLOCK = 128
+
+
+@inline
+def row_max(x):
+    """Largest entry of a row; a NaN may be missed, for it reaches the result through exp."""
+    m = x[0]
+    for i in range(x.size):
+        m = x[i] if x[i] > m else m
+    return m
+
+
+@inline
+def column_max(x, lo, hi):
+    """Largest entry of each column lo..hi of x (n, inner)."""
+    m = x[0, lo:hi].copy()
+    for i in range(x.shape[0]):
+        row = x[i, lo:hi]
+        for j in range(m.size):
+            m[j] = row[j] if row[j] > m[j] else m[j]
+    return m
+
+
+@inline(fastmath=SUM)
+def row_sum(x):
+    """Sum of a row, in float64."""
+    s = 0.0
+    for i in range(x.size):
+        s += x[i]
+    return s
+
+
+@inline(fastmath=SUM)
+def row_dot(x, y):
+    """Sum of the products of two rows, in float64."""
+    s = 0.0
+    for i in range(x.size):
+        s += np.float64(x[i]) * np.float64(y[i])
+    return s
+
+
+def _rows_loop(x, y, logarithm):
+    cast = x.dtype.type
+    for o in prange(x.shape[0]):
+        xo, yo = x[o], y[o]
+        m = row_max(xo)
+        for i in range(xo.size):
+            yo[i] = exp(xo[i] - m)
+        s = row_sum(yo)
+        if logarithm:
+            s = cast(log(s))
+            for i in range(xo.size):
+                yo[i] = (xo[i] - m) - s
+        else:
+            s = cast(s)
+            for i in range(xo.size):
+                yo[i] /= s
+
+
+def _columns_loop(x, y, logarithm):
+    outer, n, inner = x.shape
+    blocks = (inner + BLOCK - 1) // BLOCK
+    for r in prange(outer * blocks):
+        o, lo = r // blocks, (r % blocks) * BLOCK
+        hi = min(lo + BLOCK, inner)
+        m = column_max(x[o], lo, hi)
+        s = np.zeros(m.size)
+        for i in range(n):
+            xr, yr = x[o, i, lo:hi], y[o, i, lo:hi]
+            for j in range(m.size):
+                yr[j] = exp(xr[j] - m[j])
+            for j in range(m.size):
+                s[j] += yr[j]
+        t = np.empty_like(m)
+        for j in range(m.size):
+            t[j] = log(s[j]) if logarithm else s[j]
+        for i in range(n):
+            xr, yr = x[o, i, lo:hi], y[o, i, lo:hi]
+            if logarithm:
+                for j in range(m.size):
+                    yr[j] = (xr[j] - m[j]) - t[j]
+            else:
+                for j in range(m.size):
+                    yr[j] /= t[j]
+
+
+def _rows_backward_loop(gy, y, gx, logarithm):
+    cast = y.dtype.type
+    for o in prange(y.shape[0]):
+        go, yo, out = gy[o], y[o], gx[o]
+        if logarithm:
+            s = cast(row_sum(go))
+            for i in range(yo.size):
+                out[i] = go[i] - exp(yo[i]) * s
+        else:
+            s = cast(row_dot(go, yo))
+            for i in range(yo.size):
+                out[i] = yo[i] * (go[i] - s)
+
+
+def _columns_backward_loop(gy, y, gx, logarithm):
+    outer, n, inner = y.shape
+    blocks = (inner + BLOCK - 1) // BLOCK
+    for r in prange(outer * blocks):
+        o, lo = r // blocks, (r % blocks) * BLOCK
+        hi = min(lo + BLOCK, inner)
+        s = np.zeros(hi - lo)
+        for i in range(n):
+            g, yr = gy[o, i, lo:hi], y[o, i, lo:hi]
+            if logarithm:
+                for j in range(s.size):
+                    s[j] += g[j]
+            else:
+                for j in range(s.size):
+                    s[j] += np.float64(g[j]) * np.float64(yr[j])
+        t = s.astype(y.dtype)
+        for i in range(n):
+            g, yr, out = gy[o, i, lo:hi], y[o, i, lo:hi], gx[o, i, lo:hi]
+            if logarithm:
+                for j in range(t.size):
+                    out[j] = g[j] - exp(yr[j]) * t[j]
+            else:
+                for j in range(t.size):
+                    out[j] = yr[j] * (g[j] - t[j])
+
+
+# Each pair is (one thread, all threads).
+_rows = kernel(_rows_loop), parallel_kernel(_rows_loop)
+_columns = kernel(_columns_loop), parallel_kernel(_columns_loop)
+_rows_backward = kernel(_rows_backward_loop), parallel_kernel(_rows_backward_loop)
+_columns_backward = kernel(_columns_backward_loop), parallel_kernel(_columns_backward_loop)
+
+
+def split(shape, axis):
+    """`shape` seen from `axis`, as (outer, n, inner); a scalar is one entry."""
+    if not shape:
+        return 1, 1, 1
+    axis %= len(shape)
+    return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+
+
+def _run(rows, columns, arrays, axis, logarithm):
+    out = memory.empty(arrays[0].shape, arrays[0].dtype)
+    if out.size:
+        outer, n, inner = split(out.shape, axis)
+        view, run = ((outer, n), rows) if inner == 1 else ((outer, n, inner), columns)
+        arrays = [np.ascontiguousarray(a).reshape(view) for a in (*arrays, out)]
+        run[use_threads(out.size)](*arrays, logarithm)
+    return out
+
+
+def softmax(x, axis):
+    """exp(x) / sum(exp(x)) along `axis`."""
+    return _run(_rows, _columns, (x,), axis, False)
+
+
+def log_softmax(x, axis):
+    """x - log(sum(exp(x))) along `axis`."""
+    return _run(_rows, _columns, (x,), axis, True)
+
+
+def softmax_backward(gy, y, axis):
+    """y * (gy - sum(gy * y)) along `axis`, where y is the softmax."""
+    return _run(_rows_backward, _columns_backward, (gy, y), axis, False)
+
+
+def log_softmax_backward(gy, y, axis):
+    """gy - exp(y) * sum(gy) along `axis`, where y is the log-softmax."""
+    return _run(_rows_backward, _columns_backward, (gy, y), axis, True)

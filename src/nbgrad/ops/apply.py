@@ -1,0 +1,227 @@
+"""The single door: every operation on tensors is run and recorded here."""
+
+from __future__ import annotations
+
+from nbgrad.engine import provenance
+from nbgrad.engine.mode import state
+from nbgrad.engine.node import Node, next_number
+from nbgrad.engine.saved import Counter, save
+from nbgrad.ops.op import Op
+from nbgrad.tensor import AccumulateGrad, Saved, Tensor, View
+
+
+def apply(op: Op, inputs: tuple[Tensor, ...], attrs: tuple = ()):
+    """Run `op`; record it if this thread records and some input wants a gradient."""
+    out = op.run(inputs, attrs)
+    if state.grad:
+        for t in inputs:
+            if t._node is not None or t._view is not None:
+                return record(op, inputs, attrs, out)
+    return out
+
+
+def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
+    """Make the node of an operation that was run, and hang it on its differentiable outputs."""
+    for t in inputs:
+        if t._view is not None:
+            t._refresh()
+    if len(inputs) == 2:  # unrolled: this is the price of every recorded op
+        a, b = inputs
+        following = (a._node, b._node)
+        needs = (following[0] is not None, following[1] is not None)
+    else:
+        following = tuple([t._node for t in inputs])
+        needs = tuple([n is not None for n in following])
+    if True not in needs:
+        return out
+    single = type(out) is Tensor
+    if single:
+        if out._layout.dtype.category != 2:
+            return out
+        node = link(op.Node(), inputs, following, attrs)
+        out._node = node
+    else:
+        node = link(op.Node(), inputs, following, attrs)
+        node_outputs(node, out)
+    codes = op.saves(needs, attrs)
+    if codes:
+        if codes == _BOTH:
+            if inputs[0]._counter is None and inputs[1]._counter is None:
+                node.saved = inputs
+            else:
+                save(node, inputs)
+        else:
+            outputs = (out,) if single else out
+            save(node, tuple([inputs[k] if k >= 0 else Saved(outputs[-1 - k], node, -1 - k)
+                              for k in codes]))
+    return out
+
+
+_BOTH = (0, 1)
+_FIRST_PORTS = ((), (0,), (0, 0), (0, 0, 0))
+
+
+def link(node: Node, inputs, following, attrs) -> Node:
+    """Fill in a fresh node."""
+    node.number = next_number()
+    node.next = following
+    node.attrs = attrs
+    node.saved = ()
+    node.hooks = node.versions = None
+    node.place = provenance.here(3) if state.anomaly else None
+    if len(inputs) == 2:
+        a, b = inputs
+        node.layouts = (a._layout, b._layout)
+        node.ports = (a._port, b._port) if a._port or b._port else _FIRST_PORTS[2]
+    else:
+        node.layouts = tuple([t._layout for t in inputs])
+        node.ports = tuple([t._port for t in inputs])
+    return node
+
+
+def node_outputs(node: Node, outputs: tuple[Tensor, ...]) -> None:
+    """Hang one node on several outputs."""
+    for port, t in enumerate(outputs):
+        if t._layout.dtype.category == 2:
+            t._node, t._port = node, port
+
+
+def view(op: Op, t: Tensor, attrs: tuple = (), kind: str = "default") -> Tensor:
+    """Run an op whose result is a window on its input's memory; see Tensor._refresh."""
+    out = op.run((t,), attrs)
+    counter = t._count()
+    out._counter = counter
+    base = t
+    if t._view is not None:
+        t._refresh()
+        base = t._view.base
+        kind = t._view.kind if kind == "default" else kind
+    if not state.grad and kind == "default":
+        kind = "no_grad"
+    out._view = View(base, counter.count, kind)
+    if state.grad and t._node is not None and t._layout.dtype.category == 2:
+        node = link(op.Node(), (t,), (t._node,), attrs)
+        out._node = node
+    return out
+
+
+def views(op: Op, t: Tensor, attrs: tuple = ()) -> tuple[Tensor, ...]:
+    """Run an op whose results are several windows, which may not be written through."""
+    outs = op.run((t,), attrs)
+    counter = t._count()
+    if t._view is not None:
+        t._refresh()
+    base = t if t._view is None else t._view.base
+    if state.grad and t._node is not None and outs:
+        node = link(op.Node(), (t,), (t._node,), attrs)
+        node.outputs = len(outs)
+        node_outputs(node, outs)
+    for out in outs:
+        out._counter = counter
+        out._view = View(base, counter.count, "multi")
+    return outs
+
+
+def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple = ()) -> Tensor:
+    """Run `op` on `target` and others, into the memory of `target`."""
+    recording = state.grad and _check_writable(op, target, others)
+    codes: tuple[int, ...] = ()
+    inputs = (target, *others)
+    if recording:
+        for t in inputs:
+            if t._view is not None:
+                t._refresh()
+        following = tuple([t._node for t in inputs])
+        codes = op.saves(tuple([n is not None for n in following]), attrs)
+        node = link(op.Node(), inputs, following, attrs)
+        before = target.detach().clone() if 0 in codes else None
+    op.run_into(target, others, attrs)
+    counter = target._counter
+    if counter is None:
+        counter = target._counter = Counter()
+    counter.bump(f"{op.name.lower()}_")
+    if recording:
+        if codes:
+            save(node, tuple([before if k == 0 else inputs[k] if k > 0 else Saved(target, node, 0)
+                              for k in codes]))
+        rebase(target, node)
+    return target
+
+
+def rebase(target: Tensor, node: Node) -> None:
+    """Make `node` the history of a tensor that was written to, and of what it is a view of."""
+    if target._view is None:
+        target._node, target._port = node, 0
+        return
+    base = target._view.base
+    copied = CopySlices()
+    copied.inner, copied.window, copied.whole = node, target._layout, base._layout
+    link(copied, (base,), (base._node,), ())
+    copied.next = (base._node, *node.next[1:])
+    copied.ports = (base._port, *node.ports[1:])
+    base._node, base._port = copied, 0
+    target._view.version = target._counter.count
+    target._rebase(base)
+
+
+class CopySlices(Node):
+    """A write into a view, seen from its base: the base's gradient, less what was overwritten.
+
+    Saved values are those of the node of the write itself.
+    """
+
+    __slots__ = ("inner", "whole", "window")
+
+    @property
+    def saved(self):
+        return self.inner.saved
+
+    @saved.setter
+    def saved(self, value) -> None:
+        if value is None:
+            self.inner.saved = None
+
+    @staticmethod
+    def back(node: CopySlices, grad: Tensor):
+        window, whole = node.window, node.whole
+        rest = grad.clone()
+        if rest._layout.strides != whole.strides:
+            if not whole.dense:
+                raise RuntimeError("in-place write through a view of a tensor whose memory has gaps:"
+                                   " clone() the tensor before taking the view")
+            rest = grad.new_empty(grad.shape).as_strided(whole.shape, whole.strides, 0).copy_(grad)
+        part = rest.as_strided(window.shape, window.strides, window.offset - whole.offset)
+        inner = node.inner.back(node.inner, part.clone())
+        own, *others = inner if type(inner) is tuple else (inner,)
+        if own is None:
+            part.zero_()
+        else:
+            part.copy_(own)
+        return (rest, *others)
+
+
+def _check_writable(op: Op, target: Tensor, others: tuple[Tensor, ...]) -> bool:
+    """True if the write must be recorded; raises where PyTorch forbids it."""
+    wants = target.requires_grad or any(t.requires_grad for t in others)
+    view = target._view
+    if view is not None and wants:
+        if view.kind == "multi":
+            raise RuntimeError(
+                f"Output {target._port} of {target._node.name() if target._node else op.name} is a "
+                "view and is being modified inplace. This view is the output of a function that "
+                "returns multiple views. Such functions do not allow the output views to be "
+                "modified inplace. You should replace the inplace operation by an out-of-place one.")
+        if type(view.base._node) is AccumulateGrad:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an "
+                               "in-place operation.")
+        if view.kind == "no_grad":
+            raise RuntimeError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode "
+                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
+                "You can clarify your code by moving both the view and the inplace either both "
+                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
+                "outside (if you want the inplace to be tracked).")
+    if type(target._node) is AccumulateGrad:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place "
+                           "operation.")
+    return wants and target._layout.dtype.category == 2

@@ -1,0 +1,294 @@
+"""Rows become ops: promotion, broadcasting, gradients."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from nbgrad import dtypes
+from nbgrad.dtypes import dtype as DType
+from nbgrad.engine.mode import state
+from nbgrad.engine.node import Node
+from nbgrad.engine.saved import unpack
+from nbgrad.formulas.elementwise import TABLE
+from nbgrad.formulas.row import Row
+from nbgrad.kernels.elementwise import Plan, Spec, plan
+from nbgrad.kernels.layout import Layout, broadcast_shapes
+from nbgrad.ops.apply import apply
+from nbgrad.ops.op import Op
+from nbgrad.tensor import Saved, Tensor
+
+_MOST_PLANS = 4096
+empty = np.empty
+
+
+class Elementwise(Op):
+    """The op of a row; `numbers` of its params are operands given as Python numbers."""
+
+    def __init__(self, row: Row, numbers: int = 0) -> None:
+        self.row, self.name, self.numbers = row, row.node, numbers
+        self.codes: dict[tuple[bool, ...], tuple[int, ...]] = {}
+        self.plans: dict[tuple, Plan] = {}
+        self.into: dict[tuple, Plan] = {}
+        super().__init__()
+
+    def saves(self, needs: tuple[bool, ...], attrs: tuple) -> tuple[int, ...]:
+        codes = self.codes.get(needs)
+        if codes is None:
+            codes = self.codes[needs] = self.row.saves(needs)
+        return codes
+
+    def run(self, inputs: tuple[Tensor, ...], attrs: tuple) -> Tensor:
+        if len(inputs) == 2 and not attrs:  # unrolled: this is the price of every op
+            a, b = inputs
+            found = self.plans.get((a._layout, b._layout))
+            if found is None:
+                found = self._plan(self.plans, (a._layout, b._layout), inputs, attrs)
+            run, (own,), size, (np_dtype,) = found
+            out = empty(size, np_dtype)
+            run(out, a._data, b._data)
+            return Tensor(out, own)
+        key = tuple([t._layout for t in inputs])
+        if self.numbers:
+            key += (type(attrs[-1]),)
+        found = self.plans.get(key)
+        if found is None:
+            found = self._plan(self.plans, key, inputs, attrs)
+        run, (own,), size, (np_dtype,) = found
+        out = empty(size, np_dtype)
+        run(out, *[t._data for t in inputs], *attrs)
+        return Tensor(out, own)
+
+    def run_into(self, target: Tensor, others: tuple[Tensor, ...], attrs: tuple) -> None:
+        inputs = (target, *others)
+        whole = target._data.size == target._layout.numel
+        key = (whole, type(attrs[-1]) if self.numbers else None, *[t._layout for t in inputs])
+        found = self.into.get(key)
+        if found is None:
+            found = self._plan(self.into, key, inputs, attrs, target, whole)
+        found.run(target._data, *[t._data for t in inputs], *attrs)
+
+    def _plan(self, table, key, inputs, attrs, target: Tensor | None = None,
+              whole: bool = False) -> Plan:
+        layouts = tuple(t._layout for t in inputs)
+        shape = broadcast_shapes(*(l.shape for l in layouts))
+        label = f"{self.name.lower()}{'_' if target is not None else ''}()"
+        if shape is None:
+            raise RuntimeError(_mismatch(layouts))
+        compute, result = self.result(layouts, attrs[len(attrs) - self.numbers:])
+        out = None
+        if target is not None:
+            own = target._layout
+            if shape != own.shape:
+                raise RuntimeError(f"output with shape {list(own.shape)} doesn't match the "
+                                   f"broadcast shape {list(shape)}")
+            if not can_cast(result, own.dtype):
+                raise RuntimeError(f"result type {result.legacy} can't be cast to the desired "
+                                   f"output type {own.dtype.legacy}")
+            check_overlap(target, inputs[1:], label)
+            out, result = (own,), own.dtype
+        row = self.row
+        spec = Spec(row.name, (row.formula,), row.inputs, row.params, row.kind, compute, (result,))
+        made = plan(spec, shape, layouts, out, whole)
+        if self.numbers and compute.category == 2 and type(attrs[-1]) is not float:
+            run, count = made.run, self.numbers
+            made = made._replace(
+                run=lambda *args: run(*args[:-count], *map(float, args[-count:])))
+        if len(table) >= _MOST_PLANS:
+            table.clear()
+        table[key] = made
+        return made
+
+    def result(self, layouts: tuple[Layout, ...], numbers: tuple = ()) -> tuple[DType, DType]:
+        """The dtypes to compute in and to return."""
+        operands = layouts[1:] if self.row.kind == "where" else layouts
+        common = promote(operands, numbers)
+        kind = self.row.kind
+        if kind == "float" and common.category < 2:
+            common = dtypes.get_default_dtype()
+        if kind == "bits" and common.category == 2:
+            raise RuntimeError(f"\"{self.row.name}\" not implemented for '{common.legacy}'")
+        if kind in ("bool", "logical"):
+            return common, dtypes.bool_
+        if common is dtypes.bool_ and self.row.name.split("_")[0] in _NO_BOOL:
+            raise RuntimeError(_NO_BOOL[self.row.name.split("_")[0]])
+        return common, common
+
+    def backward(self, node: Node, grad: Tensor):
+        values = unpack(node)
+        following = node.next
+        if not state.grad and len(following) == 2 and following[0] is not None \
+                and following[1] is not None:
+            pair = pair_of(self)
+            if pair is not None:
+                a, b = node.layouts
+                if a is b and grad._layout is a:
+                    return pair.both(grad, values, node.attrs)
+        return self.each(node, grad, values)
+
+    def each(self, node: Node, grad: Tensor, values: tuple):
+        """The gradient of each input by its own kernel."""
+        grads = []
+        for k, step in enumerate(program(self, tuple([n is not None for n in node.next]))):
+            if step is None:
+                grads.append(None)
+                continue
+            op, takes = step
+            if op is None:
+                part = grad
+            elif not op.row.inputs:
+                part = grad.new_zeros(grad.shape)
+            else:
+                args = tuple([grad if t is None else _value(values[t], node) for t in takes])
+                part = apply(op, args, op.pick(node.attrs))
+            grads.append(reduce_to(part, node.layouts[k]))
+        return tuple(grads)
+
+    def pick(self, attrs: tuple) -> tuple:
+        return attrs
+
+
+def _value(saved, node: Node) -> Tensor:
+    return saved.tensor(node) if type(saved) is Saved else saved
+
+
+class _Derived(Elementwise):
+    """The op of a gradient row; takes from the attrs of the op it belongs to its own params."""
+
+    def __init__(self, row: Row, of: tuple[str, ...]) -> None:
+        super().__init__(row)
+        self._picked = tuple(of.index(p) for p in row.params)
+
+    def pick(self, attrs: tuple) -> tuple:
+        return tuple([attrs[k] for k in self._picked])
+
+
+_OPS: dict[Row, Elementwise] = {}
+
+
+@lru_cache(None)
+def program(op: Elementwise, needs: tuple[bool, ...]) -> tuple:
+    """For each needed input the op of its gradient and where its inputs are among the saved."""
+    codes = op.row.saves(needs)
+    steps: list = []
+    for k, need in enumerate(needs):
+        if not need:
+            steps.append(None)
+            continue
+        row, takes = op.row.vjp(k)
+        if row.formula.is_var and takes == (-2,):
+            steps.append((None, ()))
+            continue
+        derived = _OPS.get(row) or _Derived(row, op.row.params)
+        steps.append((derived, tuple(None if t == -2 else codes.index(t) for t in takes)))
+    return tuple(steps)
+
+
+class Pair:
+    """Both gradients of a binary op in one kernel, for operands of one layout."""
+
+    def __init__(self, op: Elementwise) -> None:
+        row = op.row
+        self.codes = row.saves((True, True))
+        names = (*row.inputs, "y")
+        self.inputs = (row.seed, *(names[k] if k >= 0 else "y" for k in self.codes))
+        self.row, self.params = row, row.params
+        self.plans: dict[Layout, Plan] = {}
+
+    def both(self, grad: Tensor, values: tuple, attrs: tuple) -> tuple[Tensor, Tensor]:
+        own = grad._layout
+        found = self.plans.get(own)
+        if found is None:
+            spec = Spec(f"{self.row.name}_vjp", self.row.pullbacks, self.inputs, self.params, "arith",
+                        own.dtype, (own.dtype, own.dtype))
+            if len(self.plans) >= _MOST_PLANS:
+                self.plans.clear()
+            found = self.plans[own] = plan(spec, own.shape, (own,) * len(self.inputs))
+        run, (first, second), size, (np_dtype, _) = found
+        ga, gb = empty(size, np_dtype), empty(size, np_dtype)
+        if len(values) == 2 and not attrs:
+            run(ga, gb, grad._data, values[0]._data, values[1]._data)
+        else:
+            run(ga, gb, grad._data, *[v._data for v in values], *attrs)
+        return Tensor(ga, first), Tensor(gb, second)
+
+
+@lru_cache(None)
+def pair_of(op: Elementwise) -> Pair | None:
+    """The fused backward of a binary op that computes something for both inputs."""
+    simple = all(e.is_var for e in op.row.pullbacks)
+    constant = any(e.is_const for e in op.row.pullbacks)
+    return None if simple or constant or op.numbers else Pair(op)
+
+
+def reduce_to(grad: Tensor, like: Layout) -> Tensor:
+    """The gradient of a broadcast operand: summed to its shape, cast to its dtype."""
+    if grad._layout.shape != like.shape:
+        grad = grad.sum_to_size(like.shape)
+    return grad if grad._layout.dtype is like.dtype else grad.to(like.dtype)
+
+
+def promote(layouts: tuple[Layout, ...], numbers: tuple = ()) -> DType:
+    """PyTorch's result type of tensors and Python numbers."""
+    first = layouts[0].dtype
+    if not numbers and all(l.dtype is first for l in layouts):
+        return first
+    return dtypes.result_type([l.dtype for l in layouts if l.shape],
+                              [l.dtype for l in layouts if not l.shape],
+                              [dtypes.of_number(n) for n in numbers])
+
+
+def can_cast(source: DType, to: DType) -> bool:
+    return source.category <= to.category
+
+
+def check_overlap(target: Tensor, inputs, label: str) -> None:
+    """Refuse a write over memory that an input reads at other indices."""
+    own = target._layout
+    if any(s == 0 and n > 1 for n, s in zip(own.shape, own.strides)):
+        raise RuntimeError(_SHARED)
+    for t in inputs:
+        other = t._layout
+        if t._data is target._data and (other.offset, other.strides, other.shape) != (
+                own.offset, own.strides, own.shape) and other.numel and own.numel:
+            low = max(own.offset, other.offset)
+            if low < min(own.offset + own.span, other.offset + other.span):
+                raise RuntimeError(_OVERLAP)
+
+
+_SHARED = ("unsupported operation: more than one element of the written-to tensor refers to a "
+           "single memory location. Please clone() the tensor before performing the operation.")
+_OVERLAP = ("unsupported operation: some elements of the input tensor and the written-to tensor "
+            "refer to a single memory location. Please clone() the tensor before performing the "
+            "operation.")
+_NO_BOOL = {
+    "sub": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+           "`logical_xor()` operator instead.",
+    "rsub": "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying "
+            "to invert a mask, use the `~` or `logical_not()` operator instead.",
+    "neg": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+           "invert a mask, use the `~` or `logical_not()` operator instead.",
+}
+
+
+def _mismatch(layouts: tuple[Layout, ...]) -> str:
+    shapes = [l.shape for l in layouts]
+    for i, a in enumerate(shapes):
+        for b in shapes[i + 1:]:
+            for k in range(1, min(len(a), len(b)) + 1):
+                if a[-k] != b[-k] and 1 not in (a[-k], b[-k]):
+                    return (f"The size of tensor a ({a[-k]}) must match the size of tensor b "
+                            f"({b[-k]}) at non-singleton dimension {max(len(a), len(b)) - k}")
+    return f"shapes {', '.join(map(str, shapes))} cannot be broadcast together"
+
+
+OPS: dict[str, Elementwise] = {}
+for _name, _row in TABLE.items():
+    OPS[_name] = _OPS[_row] = Elementwise(_row)
+
+
+@lru_cache(None)
+def with_number(name: str, operand: str) -> Elementwise:
+    """The op of a row with one operand given as a Python number."""
+    return Elementwise(TABLE[name].with_param(operand), numbers=1)

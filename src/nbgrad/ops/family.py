@@ -1,0 +1,56 @@
+"""What the hand-written families share: reading what a node saved, and checking arguments."""
+
+from __future__ import annotations
+
+from nbgrad.engine.node import Node
+from nbgrad.engine.saved import unpack
+from nbgrad.kernels.layout import Layout
+from nbgrad.tensor import Saved, Tensor
+
+
+def needs(node: Node) -> tuple[bool, ...]:
+    """Which inputs of a node want a gradient."""
+    return tuple([n is not None for n in node.next])
+
+
+def saved(node: Node) -> dict[int, Tensor]:
+    """The saved values of a node by their codes: input numbers, and -1, -2, … for outputs."""
+    codes = node.op.saves(needs(node), node.attrs)
+    return {code: v.tensor(node) if type(v) is Saved else v
+            for code, v in zip(codes, unpack(node))}
+
+
+def optional(tensors, given: tuple[bool, ...]) -> list:
+    """The optional inputs of an op in their places, None where they were not given."""
+    rest = iter(tensors)
+    return [next(rest) if g else None for g in given]
+
+
+def present(*tensors: Tensor | None) -> tuple[Tensor, ...]:
+    """The tensors that are given."""
+    return tuple([t for t in tensors if t is not None])
+
+
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """A loss of every entry as `reduction` wants it: "none", "mean" or "sum"."""
+    if reduction == "mean":
+        return loss.mean()
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "none":
+        return loss
+    raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
+def expect_tensor(function: str, **arguments) -> None:
+    """TypeError where an argument is not a tensor."""
+    for name, value in arguments.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{function}(): argument '{name}' must be Tensor, not "
+                            f"{type(value).__name__}")
+
+
+def expect_float(kernel: str, own: Layout) -> None:
+    """NotImplementedError in PyTorch's words for a dtype that a kernel lacks."""
+    if own.dtype.category != 2:
+        raise NotImplementedError(f'"{kernel}" not implemented for \'{own.dtype.legacy}\'')

@@ -1,0 +1,473 @@
+"""Reading and writing at indices: `x[...]`, gather, scatter, masks."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import numpy as np
+
+from nbgrad import dtypes
+from nbgrad.kernels.cpu import index as kernels
+from nbgrad.kernels.layout import broadcast_shapes, contiguous_strides
+from nbgrad.ops.apply import apply, apply_, view
+from nbgrad.ops.elementwise import OPS, with_number
+from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.shape import SELECT, SLICE, UNSQUEEZE, axis, expand, permute, reshape
+from nbgrad.tensor import Tensor
+
+# x[...]: integers, slices, None and Ellipsis open a view; index tensors and masks then gather.
+
+
+def getitem(t: Tensor, key) -> Tensor:
+    """`t[key]`, a view unless the key holds a tensor, list or mask of indices."""
+    t, arrays = _basic(t, _normal(t, key))
+    if all(a is None for a in arrays):
+        return t
+    return _advanced(t, arrays)
+
+
+def setitem(t: Tensor, key, value) -> None:
+    """`t[key] = value`, recorded for gradients to `t` and to `value`."""
+    if not isinstance(value, Tensor):
+        value = wrap(np.asarray(value, dtype=t._layout.dtype.np))
+    key = _normal(t, key)
+    if len(key) == 1 and isinstance(key[0], np.ndarray) and key[0].dtype == bool \
+            and key[0].shape == t._layout.shape and value._layout.numel == 1:
+        mask = wrap(key[0])
+        t.copy_(apply(OPS["where"], (mask, reshape(value, ()).to(t.dtype), t)))
+        return
+    window, arrays = _basic(t, key)
+    if all(a is None for a in arrays):
+        shape = value._layout.shape
+        while len(shape) > len(window._layout.shape) and shape[0] == 1:
+            shape = shape[1:]
+        window.copy_(value if shape == value._layout.shape else reshape(value, shape))
+        return
+    order, arrays = _front(arrays)
+    moved = permute(window, order) if order else window
+    target = _index_shape(moved, arrays)
+    if broadcast_shapes(value._layout.shape, target) != target:
+        raise RuntimeError(f"shape mismatch: value tensor of shape {list(value._layout.shape)} "
+                           f"cannot be broadcast to indexing result of shape {list(target)}")
+    value = value.to(t._layout.dtype)
+    apply_(INDEX_PUT, moved, (value,), (arrays, False))
+
+
+def _normal(t: Tensor, key) -> tuple:
+    """The key as a tuple of ints, slices, None and int64 or bool arrays, without Ellipsis."""
+    parts = key if isinstance(key, tuple) else (key,)
+    parts = tuple(_part(p) for p in parts)
+    takes = sum(p.ndim if isinstance(p, np.ndarray) and p.dtype == bool else
+                0 if p is None or p is Ellipsis or isinstance(p, bool) else 1 for p in parts)
+    rank = len(t._layout.shape)
+    if takes > rank:
+        raise IndexError(f"too many indices for tensor of dimension {rank}")
+    dots = [k for k, p in enumerate(parts) if p is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    fill = (slice(None),) * (rank - takes)
+    if dots:
+        return parts[:dots[0]] + fill + parts[dots[0] + 1:]
+    return parts + fill
+
+
+def _part(p):
+    if p is None or p is Ellipsis or isinstance(p, (slice, bool)):
+        return np.array(p) if isinstance(p, bool) else p
+    if isinstance(p, int):
+        return p
+    if isinstance(p, Tensor):
+        p = p._array()
+        if p.dtype.kind in "iu" and p.ndim == 0:
+            return int(p)
+    elif isinstance(p, (list, tuple, range, np.ndarray)):
+        p = np.asarray([q.item() if isinstance(q, Tensor) else q for q in p]
+                       if isinstance(p, (list, tuple)) else p)
+        if p.size == 0:
+            p = p.astype(np.int64)
+    elif hasattr(p, "__index__"):
+        return operator.index(p)
+    else:
+        raise TypeError("only integers, slices (`:`), ellipsis (`...`), None and long or byte "
+                        f"Variables are valid indices (got {type(p).__name__})")
+    if p.dtype == bool:
+        return p
+    if p.dtype.kind not in "iu":
+        raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+    return p.astype(np.int64)
+
+
+def _basic(t: Tensor, key: tuple) -> tuple[Tensor, list]:
+    """Apply the parts that open a view; what remains is an index array or None for every axis."""
+    arrays: list = []
+    d = consumed = 0
+    for p in key:
+        if p is None:
+            t = view(UNSQUEEZE, t, (d,))
+            arrays.append(None)
+            d += 1
+        elif isinstance(p, slice):
+            t = _slice(t, d, p)
+            arrays.append(None)
+            d, consumed = d + 1, consumed + 1
+        elif isinstance(p, int):
+            n = t._layout.shape[d]
+            if not -n <= p < n:
+                raise IndexError(f"index {p} is out of bounds for dimension {consumed} with size {n}")
+            t = view(SELECT, t, (d, p % n))
+            consumed += 1
+        elif p.dtype == bool:
+            if p.ndim == 0:
+                t = view(UNSQUEEZE, t, (d,))
+                arrays.append(np.zeros(int(p), np.int64))
+                d += 1
+                continue
+            own = t._layout.shape[d:d + p.ndim]
+            for k, (m, n) in enumerate(zip(p.shape, own)):
+                if m != n:
+                    raise IndexError(f"The shape of the mask {list(p.shape)} at index {k} does not "
+                                     f"match the shape of the indexed tensor "
+                                     f"{list(t._layout.shape)} at index {d + k}")
+            where = kernels.nonzero(np.ascontiguousarray(p))
+            arrays += [np.ascontiguousarray(where[:, k]) for k in range(p.ndim)]
+            d, consumed = d + p.ndim, consumed + p.ndim
+        else:
+            n = t._layout.shape[d]
+            bad = kernels.first_out_of_range(np.ascontiguousarray(p).reshape(-1), -n, n)
+            if bad >= 0:
+                raise IndexError(f"index {int(p.reshape(-1)[bad])} is out of bounds for dimension "
+                                 f"{consumed} with size {n}")
+            arrays.append(np.where(p < 0, p + n, p))
+            d, consumed = d + 1, consumed + 1
+    return t, arrays
+
+
+def _slice(t: Tensor, d: int, s: slice) -> Tensor:
+    if s == slice(None):
+        return view(SLICE, t, (d, 0, t._layout.shape[d], 1))
+    if s.step is not None and operator.index(s.step) <= 0:
+        raise ValueError("step must be greater than zero")
+    parts = [v.item() if isinstance(v, Tensor) else v for v in (s.start, s.stop, s.step)]
+    start, stop, step = slice(*parts).indices(t._layout.shape[d])
+    return view(SLICE, t, (d, start, max(0, -(-(stop - start) // step)), step))
+
+
+def _front(arrays: list) -> tuple[tuple[int, ...] | None, tuple]:
+    """An order of axes that brings the indexed ones together, and the index arrays, broadcast.
+
+    As in NumPy, the result's index axes stand where the indexed axes stood if those were
+    neighbours, else in front.
+    """
+    at = [k for k, a in enumerate(arrays) if a is not None]
+    shape = broadcast_shapes(*(arrays[k].shape for k in at))
+    if shape is None:
+        raise IndexError("shape mismatch: indexing tensors could not be broadcast together with "
+                         f"shapes {', '.join(str(list(arrays[k].shape)) for k in at)}")
+    together = at[-1] - at[0] == len(at) - 1
+    order = None
+    lead = at[0] if together else 0
+    if not together:
+        order = (*at, *(k for k in range(len(arrays)) if k not in at))
+    indices = tuple(np.ascontiguousarray(np.broadcast_to(arrays[k], shape)) for k in at)
+    return order, (lead, indices)
+
+
+def _index_shape(t: Tensor, indexing: tuple) -> tuple[int, ...]:
+    lead, indices = indexing
+    own = t._layout.shape
+    return own[:lead] + indices[0].shape + own[lead + len(indices):]
+
+
+def _offsets(shape, strides, offset: int, indexing: tuple) -> np.ndarray:
+    """The storage position of every element of the indexing result."""
+    lead, indices = indexing
+    places = sum(i * strides[lead + k] for k, i in enumerate(indices))
+    rank = len(shape) - len(indices)
+    places = (places + offset).reshape((1,) * lead + indices[0].shape
+                                       + (1,) * (rank - lead))
+    rest = [*range(lead), *range(lead + len(indices), len(shape))]
+    for j, axis_ in enumerate(rest):
+        position = axis_ if j < lead else j + indices[0].ndim
+        extent = [1] * places.ndim
+        extent[position] = shape[axis_]
+        places = places + (np.arange(shape[axis_], dtype=np.int64) * strides[axis_]).reshape(extent)
+    return np.ascontiguousarray(places)
+
+
+class Index(Op):
+    """Gather at index arrays; attrs hold (first indexed axis, arrays)."""
+
+    name = "Index"
+
+    def run(self, inputs, attrs) -> Tensor:
+        (t,) = inputs
+        own = t._layout
+        places = _offsets(own.shape, own.strides, own.offset, attrs)
+        return wrap(kernels.take_flat(t._data, places))
+
+    def backward(self, node, grad):
+        return apply(INDEX_ADD_ZEROS, (grad,), (node.layouts[0].shape, *node.attrs))
+
+
+class IndexAddZeros(Op):
+    """Zeros with values added at index arrays: the adjoint of Index."""
+
+    name = "IndexBackward"
+
+    def run(self, inputs, attrs) -> Tensor:
+        (grad,) = inputs
+        shape, *indexing = attrs
+        out = np.zeros(math.prod(shape), grad._layout.dtype.np)
+        places = _offsets(shape, contiguous_strides(shape), 0, tuple(indexing))
+        kernels.add_flat(out, places, np.ascontiguousarray(grad._array()))
+        return wrap(out.reshape(shape))
+
+    def backward(self, node, grad):
+        _, *indexing = node.attrs
+        return apply(INDEX, (grad,), tuple(indexing))
+
+
+class IndexPut(Op):
+    """In place: values written (or added) at index arrays."""
+
+    name = "IndexPut"
+
+    def run_into(self, target, others, attrs) -> None:
+        indexing, accumulate = attrs
+        own = target._layout
+        places = _offsets(own.shape, own.strides, own.offset, indexing)
+        values = np.ascontiguousarray(np.broadcast_to(others[0]._array(), places.shape))
+        (kernels.add_flat if accumulate else kernels.put_flat)(target._data, places, values)
+
+    def backward(self, node, grad):
+        indexing, accumulate = node.attrs
+        own, value = node.next[0], node.next[1]
+        gv = None
+        if value is not None:
+            gv = apply(INDEX, (grad,), indexing).sum_to_size(node.layouts[1].shape)
+        if own is not None and not accumulate:
+            grad = grad.clone()
+            apply_(self, grad, (grad.new_zeros(()),), (indexing, False))
+        return (None if own is None else grad), gv
+
+
+INDEX, INDEX_ADD_ZEROS, INDEX_PUT = Index(), IndexAddZeros(), IndexPut()
+
+
+def _advanced(t: Tensor, arrays: list) -> Tensor:
+    order, indexing = _front(arrays)
+    return apply(INDEX, (permute(t, order) if order else t,), indexing)
+
+
+def index_put_(t: Tensor, indices, values: Tensor, accumulate: bool = False) -> Tensor:
+    """Write (or add) values at a tuple of index tensors, in place."""
+    window, arrays = _basic(t, _normal(t, tuple(indices)))
+    order, indexing = _front(arrays)
+    moved = permute(window, order) if order else window
+    apply_(INDEX_PUT, moved, (values.to(t.dtype),), (indexing, accumulate))
+    return t
+
+
+# gather, scatter and their kin along one axis
+
+
+def _indices(t: Tensor, d: int, idx: Tensor, name: str) -> np.ndarray:
+    if idx._layout.dtype not in (dtypes.int64, dtypes.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int64 for index")
+    found = np.ascontiguousarray(idx._array()).astype(np.int64, copy=False)
+    n = t._layout.shape[d] if t._layout.shape else 1
+    bad = kernels.first_out_of_range(found.reshape(-1), 0, n)
+    if bad >= 0:
+        raise IndexError(f"{name}(): index {int(found.reshape(-1)[bad])} is out of bounds for "
+                         f"dimension {d} with size {n}")
+    return found
+
+
+def _check_extent(t: Tensor, d: int, idx: Tensor, name: str) -> None:
+    if idx.dim() != max(t.dim(), 1) and not (idx.dim() == 0 and t.dim() <= 1):
+        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    for k, (m, n) in enumerate(zip(idx._layout.shape, t._layout.shape)):
+        if k != d and m > n:
+            raise RuntimeError(f"{name}(): Size does not match at dimension {k} expected index "
+                               f"{list(idx.shape)} to be no larger than self {list(t.shape)} apart "
+                               f"from dimension {d}")
+
+
+class Gather(Op):
+    name = "Gather"
+
+    def run(self, inputs, attrs) -> Tensor:
+        d, idx = attrs
+        return wrap(kernels.gather(inputs[0]._array(), d, idx))
+
+    def backward(self, node, grad):
+        d, idx = node.attrs
+        zeros = grad.new_zeros(node.layouts[0].shape)
+        return apply(SCATTER_ADD, (zeros, grad), (d, idx))
+
+
+class ScatterAdd(Op):
+    name = "ScatterAdd"
+
+    def run(self, inputs, attrs) -> Tensor:
+        base, source = inputs
+        d, idx = attrs
+        out = np.array(base._array(), order="C")
+        kernels.scatter_add(out, d, idx, np.ascontiguousarray(source._array()))
+        return wrap(out)
+
+    def backward(self, node, grad):
+        d, idx = node.attrs
+        gs = None
+        if node.next[1] is not None:
+            gs = _embedded(apply(GATHER, (grad,), (d, idx)), node.layouts[1].shape)
+        return grad, gs
+
+
+class Scatter(ScatterAdd):
+    name = "Scatter"
+
+    def run(self, inputs, attrs) -> Tensor:
+        base, source = inputs
+        d, idx = attrs
+        out = np.array(base._array(), order="C")
+        kernels.scatter(out, d, idx, np.ascontiguousarray(source._array()))
+        return wrap(out)
+
+    def backward(self, node, grad):
+        d, idx = node.attrs
+        _, gs = super().backward(node, grad)
+        if node.next[0] is None:
+            return None, gs
+        hidden = grad.new_zeros(idx.shape)
+        return apply(self, (grad, hidden), (d, idx)), gs
+
+
+def _embedded(part: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A gradient laid into the corner of zeros of a larger shape."""
+    if part._layout.shape == shape:
+        return part
+    whole = part.new_zeros(shape)
+    setitem(whole, tuple(slice(n) for n in part._layout.shape), part)
+    return whole
+
+
+GATHER, SCATTER_ADD, SCATTER = Gather(), ScatterAdd(), Scatter()
+
+
+def gather(t: Tensor, dim: int, index: Tensor) -> Tensor:
+    """out[i][j] = t[index[i][j]][j] for dim 0, and so on."""
+    d = axis(t, dim)
+    _check_extent(t, d, index, "gather")
+    return apply(GATHER, (t,), (d, _indices(t, d, index, "gather")))
+
+
+def _source(t: Tensor, idx: Tensor, source, name: str) -> Tensor:
+    if not isinstance(source, Tensor):
+        return t.new_full(idx.shape, source)
+    if source._layout.dtype is not t._layout.dtype:
+        raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+    if any(m > n for m, n in zip(idx._layout.shape, source._layout.shape)):
+        raise RuntimeError(f"Expected index {list(idx.shape)} to be no larger than src "
+                           f"{list(source.shape)}")
+    return source
+
+
+def scatter(t: Tensor, dim: int, index: Tensor, src) -> Tensor:
+    """A copy of `t` with `src` written at the indices along `dim`."""
+    d = axis(t, dim)
+    source = _source(t, index, src, "scatter")
+    return apply(SCATTER, (t, source), (d, _indices(t, d, index, "scatter")))
+
+
+def scatter_add(t: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """A copy of `t` with `src` added at the indices along `dim`; equal indices add up."""
+    d = axis(t, dim)
+    source = _source(t, index, src, "scatter_add")
+    return apply(SCATTER_ADD, (t, source), (d, _indices(t, d, index, "scatter_add")))
+
+
+def index_select(t: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The entries `index` (1-d) along `dim`."""
+    d = axis(t, dim)
+    if index.dim() > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    found = _indices(t, d, index, "index_select")
+    return apply(INDEX, (t,), (d, (found.reshape(-1),)))
+
+
+def index_add(t: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha=1) -> Tensor:
+    """A copy of `t` with the entries of `source` added at `index` along `dim`."""
+    d = axis(t, dim)
+    found = _indices(t, d, index, "index_add").reshape(-1)
+    if source._layout.shape[d] != found.size:
+        raise RuntimeError(f"index_add(): Number of indices ({found.size}) should be equal to "
+                           f"source.size(dim) ({source._layout.shape[d]})")
+    out = t.clone()
+    apply_(INDEX_PUT, out, (source * alpha if alpha != 1 else source,), ((d, (found,)), True))
+    return out
+
+
+def take(t: Tensor, index: Tensor) -> Tensor:
+    """The elements of the flattened tensor at `index`."""
+    return getitem(reshape(t, -1), index)
+
+
+def nonzero(t: Tensor, *, as_tuple: bool = False):
+    """Indices of the entries that are not zero: (count, rank), or a tuple of vectors."""
+    array = np.ascontiguousarray(t._array())
+    found = kernels.nonzero(array if array.dtype == bool else array != 0)
+    if as_tuple:
+        return tuple(wrap(np.ascontiguousarray(found[:, k])) for k in range(found.shape[1]))
+    return wrap(found)
+
+
+# masks
+
+
+def _mask(t: Tensor, mask: Tensor, name: str) -> Tensor:
+    if mask._layout.dtype is not dtypes.bool_:
+        raise RuntimeError(f"{name} only supports boolean masks, but got mask with dtype "
+                           f"{mask.dtype}")
+    return mask
+
+
+def masked_fill(t: Tensor, mask: Tensor, value) -> Tensor:
+    """A copy of `t` with `value` where the mask is true."""
+    _mask(t, mask, "masked_fill")
+    if isinstance(value, Tensor):
+        if value.dim():
+            raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got "
+                               f"tensor with {value.dim()} dimension(s).")
+        return apply(OPS["where"], (mask, value.to(t.dtype), t))
+    if t._layout.dtype.category < dtypes.of_number(value).category:
+        raise RuntimeError(f"value cannot be converted to type {t._layout.dtype.name} without "
+                           "overflow")
+    return apply(with_number("where", "p"), (mask, t), (value,))
+
+
+def masked_fill_(t: Tensor, mask: Tensor, value) -> Tensor:
+    """Write `value` where the mask is true, in place."""
+    return t.copy_(masked_fill(t, mask, value))
+
+
+def masked_select(t: Tensor, mask: Tensor) -> Tensor:
+    """The entries where the mask is true, as a vector."""
+    shape = broadcast_shapes(t._layout.shape, mask._layout.shape)
+    return getitem(expand(t, shape), expand(_mask(t, mask, "masked_select"), shape))
+
+
+def where(condition: Tensor, input=None, other=None):
+    """`input` where the condition holds, else `other`; the indices where it holds, if alone."""
+    if input is None:
+        return nonzero(condition, as_tuple=True)
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        common = max((dtypes.of_number(input), dtypes.of_number(other)), key=lambda d: d.category)
+        input = condition.new_full((), input, dtype=common)
+    if not isinstance(input, Tensor):
+        return apply(with_number("where", "p"), (condition, other), (input,))
+    if not isinstance(other, Tensor):
+        return apply(with_number("where", "q"), (condition, input), (other,))
+    return apply(OPS["where"], (condition, input, other))
+

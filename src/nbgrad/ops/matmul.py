@@ -1,0 +1,403 @@
+"""Matrix products.
+
+One op multiplies matrices, or stacks of them, either of which it may read transposed; its
+gradients are again such products. Everything else is this op, or shapes around it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nbgrad.kernels.cpu import matmul as kernels
+from nbgrad.kernels.layout import Layout, broadcast_shapes
+from nbgrad.ops.apply import apply
+from nbgrad.ops.elementwise import reduce_to
+from nbgrad.ops.family import expect_tensor, saved
+from nbgrad.ops.op import Op
+from nbgrad.ops.shape import expand, reshape, squeeze, unsqueeze
+from nbgrad.tensor import Tensor
+
+
+def _other(needs: tuple[bool, ...], a: int, b: int) -> tuple[int, ...]:
+    """An operand is saved only if the other one wants a gradient."""
+    return ((a,) if needs[b] else ()) + ((b,) if needs[a] else ())
+
+
+class Product(Op):
+    """A B for A (..., m, k) and B (..., k, n); A is given transposed if `ta`, B if `tb`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+    def forward(self, a, b, ta, tb):
+        return kernels.matmul(a.swapaxes(-1, -2) if ta else a, b.swapaxes(-1, -2) if tb else b)
+
+    def saves(self, needs, attrs):
+        return _other(needs, 0, 1)
+
+    def backward(self, node, grad):
+        kept = saved(node)
+        return self.gradients(grad, kept.get(0), kept.get(1), *node.attrs)
+
+    def gradients(self, g: Tensor, a: Tensor | None, b: Tensor | None, ta: bool, tb: bool):
+        """The gradient to a where b is at hand, to b where a is, in the operand's own layout."""
+        # dA = G B^T and dB = A^T G; each is turned round where the operand was given transposed
+        ga = gb = None
+        if b is not None:
+            ga = apply(self, (b, g), (tb, True)) if ta else apply(self, (g, b), (False, not tb))
+        if a is not None:
+            gb = apply(self, (g, a), (True, ta)) if tb else apply(self, (a, g), (not ta, False))
+        return ga, gb
+
+
+class AddProduct(Op):
+    """beta C + alpha A B, where C broadcasts; a vector C rides along in the product's kernel."""
+
+    def __init__(self, name: str, product: Product) -> None:
+        self.name, self.product = name, product
+        super().__init__()
+
+    def forward(self, c, a, b, ta, tb, beta, alpha):
+        a, b = a.swapaxes(-1, -2) if ta else a, b.swapaxes(-1, -2) if tb else b
+        if beta == 1 and alpha == 1 and c.shape == b.shape[-1:]:
+            return kernels.matmul(a, b, c)
+        y = kernels.matmul(a, b)
+        if alpha != 1:
+            y *= alpha
+        if beta != 0:
+            y += c if beta == 1 else beta * c
+        return y
+
+    def saves(self, needs, attrs):
+        return _other(needs, 1, 2)
+
+    def backward(self, node, grad):
+        ta, tb, beta, alpha = node.attrs
+        kept = saved(node)
+        gc = None
+        if node.next[0] is not None:
+            gc = reduce_to(grad if beta == 1 else grad * beta, node.layouts[0])
+        scaled = grad if alpha == 1 else grad * alpha
+        return gc, *self.product.gradients(scaled, kept.get(1), kept.get(2), ta, tb)
+
+
+class Mv(Op):
+    """A v for A (m, k), given transposed if `ta`, and v (k,)."""
+
+    name = "Mv"
+
+    def forward(self, a, v, ta):
+        return kernels.matmul(a.T if ta else a, v[:, None])[:, 0]
+
+    def saves(self, needs, attrs):
+        return _other(needs, 0, 1)
+
+    def backward(self, node, grad):
+        (ta,) = node.attrs
+        kept = saved(node)
+        ga = gv = None
+        if 1 in kept:
+            ga = outer(kept[1], grad) if ta else outer(grad, kept[1])
+        if 0 in kept:
+            gv = apply(MV, (kept[0], grad), (not ta,))
+        return ga, gv
+
+
+class Dot(Op):
+    """The sum of the products of two vectors."""
+
+    name = "Dot"
+
+    def forward(self, a, b):
+        return kernels.matmul(a[None, :], b[:, None]).reshape(())
+
+    def saves(self, needs, attrs):
+        return _other(needs, 0, 1)
+
+    def backward(self, node, grad):
+        kept = saved(node)
+        return (grad * kept[1] if 1 in kept else None, grad * kept[0] if 0 in kept else None)
+
+
+MM, BMM, MV, DOT = Product("Mm"), Product("Bmm"), Mv(), Dot()
+ADDMM, BADDBMM = AddProduct("Addmm", MM), AddProduct("Baddbmm", BMM)
+
+_C_NAMES = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int",
+            "int16": "short int", "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}
+
+
+def _check_depth(m: int, k: int, k2: int, n: int) -> None:
+    if k != k2:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({m}x{k} and {k2}x{n})")
+
+
+def _check_dtype(a: Layout, b: Layout) -> None:
+    if a.dtype is not b.dtype:
+        raise RuntimeError("expected m1 and m2 to have the same dtype, but got: "
+                           f"{_C_NAMES[a.dtype.name]} != {_C_NAMES[b.dtype.name]}")
+    if a.dtype.category == 0:
+        raise NotImplementedError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
+
+
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices, (m, k) and (k, n).
+
+    Example:
+        >>> import nbgrad
+        >>> nbgrad.mm(nbgrad.tensor([[2., 1.]]), nbgrad.tensor([[1., 2.], [3., 4.]]))
+        tensor([[5., 8.]])
+    """
+    expect_tensor("mm", input=input, mat2=mat2)
+    a, b = input._layout, mat2._layout
+    if len(a.shape) != 2:
+        raise RuntimeError("self must be a matrix")
+    if len(b.shape) != 2:
+        raise RuntimeError("mat2 must be a matrix")
+    _check_depth(*a.shape, *b.shape)
+    _check_dtype(a, b)
+    return apply(MM, (input, mat2), (False, False))
+
+
+def _check_batches(a: Layout, b: Layout) -> None:
+    count = math.prod(a.shape[:-2])
+    if a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{count}, "
+            f"{a.shape[-1]}] but got: [{math.prod(b.shape[:-2])}, {b.shape[-2]}].")
+    if a.dtype is not b.dtype:
+        raise RuntimeError(f"expected scalar type {a.dtype.legacy} but found {b.dtype.legacy}")
+    _check_dtype(a, b)
+
+
+def _check_stacks(batch1: Tensor, batch2: Tensor) -> None:
+    for name, t in (("batch1", batch1), ("batch2", batch2)):
+        if len(t._layout.shape) != 3:
+            raise RuntimeError(f"{name} must be a 3D tensor")
+    _check_batches(batch1._layout, batch2._layout)
+
+
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The products of two stacks of matrices, (b, m, k) and (b, k, n)."""
+    expect_tensor("bmm", input=input, mat2=mat2)
+    _check_stacks(input, mat2)
+    return apply(BMM, (input, mat2), (False, False))
+
+
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """The product of a matrix (m, k) and a vector (k,)."""
+    expect_tensor("mv", input=input, vec=vec)
+    a, v = input._layout, vec._layout
+    if len(a.shape) != 2 or len(v.shape) != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {len(a.shape)}, "
+                           f"{len(v.shape)}")
+    if a.shape[1] != v.shape[0]:
+        raise RuntimeError(f"size mismatch, got input ({a.shape[0]}), mat "
+                           f"({a.shape[0]}x{a.shape[1]}), vec ({v.shape[0]})")
+    if a.dtype is not v.dtype:
+        raise RuntimeError("addmv input tensors must have the same dtype, but got "
+                           f"{v.dtype.legacy}, {a.dtype.legacy}, and {v.dtype.legacy}")
+    _check_dtype(a, v)
+    return apply(MV, (input, vec), (False,))
+
+
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """The sum of the products of two vectors, as a 0-dim tensor."""
+    expect_tensor("dot", input=input, tensor=tensor)
+    a, b = input._layout, tensor._layout
+    if len(a.shape) != 1 or len(b.shape) != 1:
+        raise RuntimeError(f"1D tensors expected, but got {len(a.shape)}D and {len(b.shape)}D "
+                           "tensors")
+    if a.dtype is not b.dtype:
+        raise RuntimeError("dot : expected both vectors to have same dtype, but found "
+                           f"{a.dtype.legacy} and {b.dtype.legacy}")
+    if a.shape != b.shape:
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{a.numel}] and src [{b.numel}] to have the "
+            f"same number of elements, but got {a.numel} and {b.numel} elements respectively")
+    _check_dtype(a, b)
+    return apply(DOT, (input, tensor))
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product; leading axes are a stack of matrices and broadcast.
+
+    A vector is taken as a row on the left and as a column on the right, and its axis goes away:
+    (k,) (k,) -> (); (..., m, k) (k,) -> (..., m); (k,) (..., k, n) -> (..., n);
+    (..., m, k) (..., k, n) -> (..., m, n).
+
+    Example:
+        >>> import nbgrad
+        >>> nbgrad.matmul(nbgrad.ones(2, 3, 4), nbgrad.ones(4, 5)).shape
+        nbgrad.Size([2, 3, 5])
+    """
+    expect_tensor("matmul", input=input, other=other)
+    a, b = input._layout.shape, other._layout.shape
+    da, db = len(a), len(b)
+    if da == 2 and db == 2:
+        return mm(input, other)
+    if not (da and db):
+        raise RuntimeError("both arguments to matmul need to be at least 1D, but they are "
+                           f"{da}D and {db}D")
+    if da == 1 and db == 1:
+        return dot(input, other)
+    if da == 1:
+        return squeeze(matmul(unsqueeze(input, 0), other), -2)
+    if da == 2 and db == 1:
+        return mv(input, other)
+    if db <= 2:
+        rows = reshape(input, (math.prod(a[:-1]), a[-1]))
+        return reshape(mv(rows, other) if db == 1 else mm(rows, other), a[:-1] + b[1:])
+    return _stacked(input, other)
+
+
+def _stacked(a: Tensor, b: Tensor) -> Tensor:
+    """The products of two stacks whose leading axes broadcast."""
+    first, second = a._layout.shape[:-2], b._layout.shape[:-2]
+    if first != second:
+        common = broadcast_shapes(first, second)
+        if common is None:
+            raise RuntimeError(_mismatch(first, second))
+        a = expand(a, common + a._layout.shape[-2:])
+        b = expand(b, common + b._layout.shape[-2:])
+    _check_batches(a._layout, b._layout)
+    return apply(BMM, (a, b), (False, False))
+
+
+def _mismatch(a: tuple[int, ...], b: tuple[int, ...]) -> str:
+    rank = max(len(a), len(b))
+    k = next(k for k in range(1, rank + 1) if a[-k] != b[-k] and 1 not in (a[-k], b[-k]))
+    return (f"The size of tensor a ({a[-k]}) must match the size of tensor b ({b[-k]}) at "
+            f"non-singleton dimension {rank - k}")
+
+
+def _check_addend(c: Layout, a: Layout, b: Layout, shape: tuple[int, ...]) -> None:
+    """The added tensor must have the product's dtype and broadcast to its shape."""
+    for first, second, names in ((a, b, "mat1 and mat2"), (c, b, "self and mat2")):
+        if first.dtype is not second.dtype:
+            raise RuntimeError(f"{names} must have the same dtype, but got {first.dtype.legacy} and "
+                               f"{second.dtype.legacy}")
+    lead = len(shape) - len(c.shape)
+    if lead < 0:
+        raise RuntimeError(
+            f"expand(torch.{c.dtype.legacy}Tensor{{{list(c.shape)}}}, size={list(shape)}): the "
+            f"number of sizes provided ({len(shape)}) must be greater or equal to the number of "
+            f"dimensions in the tensor ({len(c.shape)})")
+    for k, n in enumerate(c.shape):
+        if n not in (1, shape[lead + k]):
+            raise RuntimeError(
+                f"The expanded size of the tensor ({shape[lead + k]}) must match the existing size "
+                f"({n}) at non-singleton dimension {lead + k}.  Target sizes: {list(shape)}.  "
+                f"Tensor sizes: {list(c.shape)}")
+
+
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta=1, alpha=1) -> Tensor:
+    """beta * input + alpha * mat1 @ mat2; `input` broadcasts to (m, n)."""
+    expect_tensor("addmm", input=input, mat1=mat1, mat2=mat2)
+    a, b = mat1._layout, mat2._layout
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        raise RuntimeError(f"mat{1 if len(a.shape) != 2 else 2} must be a matrix, got "
+                           f"{len(a.shape) if len(a.shape) != 2 else len(b.shape)}-D tensor")
+    _check_depth(*a.shape, *b.shape)
+    _check_addend(input._layout, a, b, (a.shape[0], b.shape[1]))
+    return apply(ADDMM, (input, mat1, mat2), (False, False, beta, alpha))
+
+
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta=1, alpha=1) -> Tensor:
+    """beta * input + alpha * batch1 @ batch2 for stacks (b, m, k) and (b, k, n)."""
+    expect_tensor("baddbmm", input=input, batch1=batch1, batch2=batch2)
+    _check_stacks(batch1, batch2)
+    a, b = batch1._layout, batch2._layout
+    _check_addend(input._layout, a, b, (*a.shape[:2], b.shape[2]))
+    return apply(BADDBMM, (input, batch1, batch2), (False, False, beta, alpha))
+
+
+def _added(input: Tensor, product: Tensor, beta, alpha) -> Tensor:
+    product = product if alpha == 1 else product * alpha
+    if beta == 0:
+        return product
+    return (input if beta == 1 else input * beta) + product
+
+
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta=1, alpha=1) -> Tensor:
+    """beta * input + alpha * mat @ vec."""
+    expect_tensor("addmv", input=input, mat=mat, vec=vec)
+    own, a, v = input._layout.shape, mat._layout.shape, vec._layout.shape
+    if len(a) == 2 and len(v) == 1 and (a[1] != v[0] or own not in ((), (1,), a[:1])):
+        raise RuntimeError(f"size mismatch, got input ({own[0] if own else 1}), mat "
+                           f"({a[0]}x{a[1]}), vec ({v[0]})")
+    return _added(input, mv(mat, vec), beta, alpha)
+
+
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta=1, alpha=1) -> Tensor:
+    """beta * input + alpha * the sum of all products of two stacks, (b, m, k) and (b, k, n)."""
+    return _added(input, bmm(batch1, batch2).sum(0), beta, alpha)
+
+
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """All products of two vectors, (m,) and (n,), as a matrix (m, n)."""
+    expect_tensor("outer", input=input, vec2=vec2)
+    for name, t in (("self", input), ("vec2", vec2)):
+        if len(t._layout.shape) != 1:
+            raise RuntimeError(f"outer: Expected 1-D argument {name}, but got "
+                               f"{len(t._layout.shape)}-D")
+    return unsqueeze(input, 1) * vec2
+
+
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta=1, alpha=1) -> Tensor:
+    """beta * input + alpha * outer(vec1, vec2)."""
+    for name, t in (("vec1", vec1), ("vec2", vec2)):
+        if len(t._layout.shape) != 1:
+            raise RuntimeError(f"addr: Expected 1-D argument {name}, but got "
+                               f"{len(t._layout.shape)}-D")
+    return _added(input, outer(vec1, vec2), beta, alpha)
+
+
+def inner(input: Tensor, other: Tensor) -> Tensor:
+    """Sums of products over the last axes, (..., k) and (***, k) -> (..., ***)."""
+    expect_tensor("inner", input=input, other=other)
+    a, b = input._layout.shape, other._layout.shape
+    if not a or not b:
+        return input * other
+    if a[-1] != b[-1]:
+        raise RuntimeError("inner() the last dimension must match on both input tensors but got "
+                           f"shapes {list(a)} and {list(b)}")
+    if len(a) == 1 and len(b) == 1:
+        return dot(input, other)
+    rows = reshape(input, (math.prod(a[:-1]), a[-1]))
+    columns = reshape(other, (math.prod(b[:-1]), b[-1]))
+    _check_dtype(rows._layout, columns._layout)
+    return reshape(apply(MM, (rows, columns), (False, True)), a[:-1] + b[:-1])
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input @ weight.T + bias, for input (..., k), weight (n, k) and bias (n,) -> (..., n).
+
+    Example:
+        >>> import nbgrad
+        >>> linear(nbgrad.ones(2, 3), nbgrad.ones(4, 3), nbgrad.ones(4)).shape
+        nbgrad.Size([2, 4])
+    """
+    expect_tensor("linear", input=input, weight=weight)
+    x, w = input._layout, weight._layout
+    if len(w.shape) == 1:
+        product = matmul(input, weight)
+        return product if bias is None else product + bias
+    if len(w.shape) != 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {len(w.shape)}D")
+    if len(x.shape) != 2:
+        rows = reshape(input, (math.prod(x.shape[:-1]), x.shape[-1] if x.shape else 1))
+        return reshape(linear(rows, weight, bias), x.shape[:-1] + w.shape[:1])
+    _check_depth(*x.shape, *reversed(w.shape))
+    if bias is None:
+        _check_dtype(x, w)
+        return apply(MM, (input, weight), (False, True))
+    c = bias._layout
+    if not (x.dtype is w.dtype is c.dtype and c.shape == w.shape[:1]):
+        _check_addend(c, x, w, (x.shape[0], w.shape[0]))
+    return apply(ADDMM, (bias, input, weight), (False, True, 1, 1))
+
+
+FUNCTIONS = {f.__name__: f for f in (
+    mm, bmm, mv, dot, matmul, addmm, baddbmm, addmv, addbmm, outer, addr, inner)}
+FUNCTIONS["ger"] = outer

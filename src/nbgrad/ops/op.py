@@ -1,0 +1,59 @@
+"""Op: what an operation must say to be run, recorded and gone back through."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nbgrad import dtypes
+from nbgrad.engine.node import Node
+from nbgrad.kernels.layout import layout
+from nbgrad.tensor import Tensor
+
+
+class Op:
+    """An operation on tensors.
+
+    `run` computes, `saves` says what backward will read (indices of inputs; -1, -2, … for the
+    outputs) given which inputs need a gradient, and `backward` is written with ops, so that it
+    can itself be recorded. `name` is PyTorch's for the class of its nodes, without "Backward0".
+    """
+
+    name: str
+    outputs = 1
+
+    def __init__(self) -> None:
+        self.Node = node_class(self.name)
+        self.Node.op, self.Node.back, self.Node.outputs = self, self.backward, self.outputs
+
+    def run(self, inputs: tuple[Tensor, ...], attrs: tuple):
+        """Compute the result, a Tensor or a tuple of them, without recording anything."""
+        return wrap(self.forward(*[t._array() for t in inputs], *attrs))
+
+    def forward(self, *arrays_and_attrs):
+        """Compute on arrays: NumPy arrays in, a fresh contiguous array (or several) out."""
+        raise NotImplementedError(self.name)
+
+    def run_into(self, target: Tensor, others: tuple[Tensor, ...], attrs: tuple) -> None:
+        """Compute into the memory of `target`, which is the first input."""
+        raise NotImplementedError(f"{self.name} has no in-place form")
+
+    def saves(self, needs: tuple[bool, ...], attrs: tuple) -> tuple[int, ...]:
+        return ()
+
+    def backward(self, node: Node, *grads):
+        """The gradient of every input, or None where none is needed."""
+        raise RuntimeError(f"{node.name()}: derivative not implemented")
+
+
+def node_class(name: str) -> type[Node]:
+    suffix = "" if name.endswith(("0", "1", "2")) else "Backward0"
+    return type(f"{name}{suffix}", (Node,), {"__slots__": ()})
+
+
+def wrap(result):
+    """A Tensor, or a tuple of them, from fresh arrays."""
+    if type(result) is tuple:
+        return tuple([wrap(r) for r in result])
+    if not result.flags.c_contiguous:
+        result = np.ascontiguousarray(result)
+    return Tensor(result.reshape(-1), layout(dtypes.from_numpy(result.dtype), result.shape))

@@ -1,0 +1,465 @@
+"""Reductions: dims and dtypes, then a kernel of the second table; their gradients are rows."""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+from functools import lru_cache
+
+import numpy as np
+
+from nbgrad import dtypes
+from nbgrad.engine.saved import unpack
+from nbgrad.formulas.expr import free, mul, var
+from nbgrad.formulas.reductions import TABLE
+from nbgrad.formulas.row import Row
+from nbgrad.kernels import reductions as kernels
+from nbgrad.ops.apply import apply
+from nbgrad.ops.elementwise import OPS, _Derived, _value
+from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.shape import cat, expand, reshape, unsqueeze
+from nbgrad.tensor import Tensor
+
+
+def axes(t: Tensor, dim) -> tuple[int, ...]:
+    """The axes to reduce, as sorted numbers from 0; all of them where `dim` is None or empty."""
+    rank = len(t._layout.shape)
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return tuple(range(rank))
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    found = []
+    for d in dims:
+        if not -max(rank, 1) <= d < max(rank, 1):
+            raise IndexError(f"Dimension out of range (expected to be in range of "
+                             f"[{-max(rank, 1)}, {max(rank, 1) - 1}], but got {d})")
+        d %= max(rank, 1)
+        if d in found:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+        found.append(d)
+    return tuple(sorted(found)) if rank else ()
+
+
+def three(x: np.ndarray, reduced: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """An array as contiguous (outer, n, inner) with `reduced` in the middle; and the kept shape."""
+    kept = [k for k in range(x.ndim) if k not in reduced]
+    shape = tuple(x.shape[k] for k in kept)
+    n = math.prod(x.shape[k] for k in reduced)
+    adjacent = not reduced or reduced[-1] - reduced[0] == len(reduced) - 1
+    if adjacent and x.flags.c_contiguous:
+        outer = math.prod(x.shape[:reduced[0]]) if reduced else x.size
+        inner = math.prod(x.shape[reduced[-1] + 1:]) if reduced else 1
+        return x.reshape(outer, n, inner), shape
+    moved = np.ascontiguousarray(x.transpose(*kept, *reduced))
+    return moved.reshape(math.prod(shape), n, 1), shape
+
+
+def keep(shape: tuple[int, ...], reduced: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape with its reduced axes left as size 1."""
+    return tuple(1 if k in reduced else n for k, n in enumerate(shape))
+
+
+class Reduce(Op):
+    """The op of a reduction row over attrs (axes, keepdim, *params).
+
+    `spread` gives back the value per result that two-pass reductions need (the mean, the
+    maximum) as an op on the input, so that the gradient can be differentiated again.
+    """
+
+    def __init__(self, row: str, name: str, spread=None) -> None:
+        self.table, self.name, self.spread = TABLE[row], name, spread
+        super().__init__()
+
+    def run(self, inputs, attrs) -> Tensor:
+        (t,) = inputs
+        reduced, keepdim, *params = attrs
+        x, shape = three(t._array(), reduced)
+        compute, result = self.dtypes(t._layout.dtype)
+        m = None if self.spread is None else self.spread(x)
+        out = kernels.reduce(self.table.name, x, compute, result, m, tuple(params))
+        return wrap(out.reshape(keep(t._layout.shape, reduced) if keepdim else shape))
+
+    def dtypes(self, own) -> tuple[str, np.dtype]:
+        if self.table.kind == "bool":
+            compute = own.name if own.category == 2 else "int64"
+            return compute, np.dtype(bool)
+        if self.table.kind == "sum" and (own.category < 2 or self.table.name == "count_nonzero"):
+            return ("int64" if own.category < 2 else own.name), np.dtype(np.int64)
+        if own.category < 2:
+            return "int64", own.np
+        return own.name, own.np
+
+    def saves(self, needs, attrs):
+        return gradient(self.table.name).saves
+
+    def backward(self, node, grad):
+        reduced, keepdim, *params = node.attrs
+        own = node.layouts[0]
+        shape = keep(own.shape, reduced)
+        program = gradient(self.table.name)
+        if program.row is None:
+            return expand(reshape(grad, shape), own.shape)
+        values = dict(zip(program.saves, (_value(v, node) for v in unpack(node))))
+        x = values.get(0)
+        parts = {"g": reshape(grad, shape)}
+        if 0 in values:
+            parts["x"] = x
+        if -1 in values:
+            parts["y"] = reshape(values[-1], shape)
+        if "k" in program.row.inputs:
+            parts["k"] = sum_(equal_to(x.detach(), parts["y"].detach()).to(x.dtype), reduced, True)
+        if "m" in program.row.inputs:
+            parts["m"] = self.middle(x, reduced)
+        scalars = {"n": float(math.prod(own.shape[k] for k in reduced))}
+        scalars |= dict(zip(self.table.params, params))
+        full = apply(program.op, tuple([parts[i] for i in program.row.inputs]),
+                     tuple([scalars[p] for p in program.row.params]))
+        return full if full._layout.shape == own.shape else expand(full, own.shape)
+
+    def middle(self, x: Tensor, reduced) -> Tensor:
+        return mean(x, reduced, True)
+
+
+class _Gradient:
+    """The row of a reduction's gradient, and what it needs saved."""
+
+    def __init__(self, name: str) -> None:
+        table = TABLE[name]
+        formula = mul(var("g"), table.d)
+        used = free(formula)
+        inputs = [v for v in ("g", "x", "y", "m", "k") if v in used]
+        params = [p for p in ("n", *table.params) if p in used]
+        needs_x = bool({"x", "m", "k"} & used)
+        self.saves = ((0,) if needs_x else ()) + ((-1,) if "y" in used else ())
+        self.row = None if formula.is_var else Row(
+            f"{name}_gradient", formula, inputs=" ".join(inputs), params=" ".join(params))
+        self.op = None if self.row is None else _Derived(self.row, self.row.params)
+
+
+@lru_cache(None)
+def gradient(name: str) -> _Gradient:
+    return _Gradient(name)
+
+
+def equal_to(a: Tensor, b: Tensor) -> Tensor:
+    return apply(OPS["eq"], (a, b))
+
+
+class Prod(Reduce):
+    """The product; its gradient is the product of the others, by a product from each side."""
+
+    def saves(self, needs, attrs):
+        return (0,)
+
+    def backward(self, node, grad):
+        reduced, _ = node.attrs
+        (x,) = unpack(node)
+        shape = x._layout.shape
+        kept = [k for k in range(len(shape)) if k not in reduced]
+        order = (*kept, *reduced)
+        n = math.prod(shape[k] for k in reduced)
+        flat = x.permute(order).reshape(*(shape[k] for k in kept), n)
+        others = _product_of_others(flat)
+        full = grad.reshape(*(shape[k] for k in kept), 1) * others
+        full = full.reshape(*(shape[k] for k in order))
+        return full.permute(tuple(order.index(k) for k in range(len(shape))))
+
+
+def _product_of_others(x: Tensor) -> Tensor:
+    """Along the last axis, the product of all entries but one's own, by doubling steps."""
+    n = x.size(-1)
+    one = x.new_ones((*x.shape[:-1], 1))
+    if n == 0:
+        return x
+    left = cat([one, x.narrow(-1, 0, n - 1)], -1)
+    right = cat([x.narrow(-1, 1, n - 1), one], -1)
+    step = 1
+    while step < n:
+        pad = x.new_ones((*x.shape[:-1], step))
+        left = left * cat([pad, left.narrow(-1, 0, n - step)], -1)
+        right = right * cat([right.narrow(-1, step, n - step), pad], -1)
+        step *= 2
+    return left * right
+
+
+def _mean_of(x: np.ndarray) -> np.ndarray:
+    return kernels.reduce("mean", x, x.dtype.name, x.dtype)
+
+
+def _finite_max(x: np.ndarray) -> np.ndarray:
+    if x.shape[1] == 0:
+        return np.zeros((x.shape[0], x.shape[2]), x.dtype)
+    top = kernels.reduce("amax", x, x.dtype.name, x.dtype)
+    top[np.isinf(top)] = 0
+    return top
+
+
+SUM, SUM_DIM = Reduce("sum", "Sum"), Reduce("sum", "SumBackward1")
+MEAN, MEAN_DIM = Reduce("mean", "Mean"), Reduce("mean", "MeanBackward1")
+PROD, AMAX, AMIN = Prod("prod", "Prod"), Reduce("amax", "Amax"), Reduce("amin", "Amin")
+MAX_ALL, MIN_ALL = Reduce("amax", "MaxBackward1"), Reduce("amin", "MinBackward1")
+ALL, ANY, COUNT = Reduce("all", "All"), Reduce("any", "Any"), Reduce("count_nonzero", "Count")
+VAR = Reduce("var", "Var", _mean_of)
+LOGSUMEXP = Reduce("logsumexp", "Logsumexp", _finite_max)
+NORMS = {1.0: Reduce("norm1", "Norm"), 2.0: Reduce("norm2", "LinalgVectorNorm"),
+         0.0: Reduce("norm0", "Norm")}
+NORM_P = Reduce("normp", "Norm")
+
+
+def _float_input(t: Tensor, name: str, dtype=None) -> Tensor:
+    if dtype is not None:
+        return t.to(dtype)
+    if t._layout.dtype.category < 2:
+        raise RuntimeError(f"{name}(): could not infer output dtype. Input dtype must be either a "
+                           f"floating point or complex dtype. Got: {t._layout.dtype.legacy}")
+    return t
+
+
+def sum_(t: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+    """Sum over `dim` (all axes where None); ints and bools give int64.
+
+    Example:
+        >>> import nbgrad
+        >>> nbgrad.ones(2, 3).sum(dim=1)
+        tensor([3., 3.])
+    """
+    t = t if dtype is None else t.to(dtype)
+    return apply(SUM if dim is None else SUM_DIM, (t,), (axes(t, dim), keepdim))
+
+
+def mean(t: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+    """Mean over `dim` (all axes where None)."""
+    t = _float_input(t, "mean", dtype)
+    return apply(MEAN if dim is None else MEAN_DIM, (t,), (axes(t, dim), keepdim))
+
+
+def prod(t: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+    """Product over `dim` (all axes where None)."""
+    t = t if dtype is None else t.to(dtype)
+    return apply(PROD, (t,), (axes(t, dim), keepdim))
+
+
+def _nonempty(t: Tensor, reduced, name: str) -> None:
+    for k in reduced:
+        if t._layout.shape[k] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {k} to have non-zero size.")
+
+
+def amax(t: Tensor, dim=(), keepdim: bool = False) -> Tensor:
+    """Maximum over `dim`; ties share the gradient evenly."""
+    reduced = axes(t, dim)
+    _nonempty(t, reduced, "amax")
+    return apply(AMAX, (t,), (reduced, keepdim))
+
+
+def amin(t: Tensor, dim=(), keepdim: bool = False) -> Tensor:
+    """Minimum over `dim`; ties share the gradient evenly."""
+    reduced = axes(t, dim)
+    _nonempty(t, reduced, "amin")
+    return apply(AMIN, (t,), (reduced, keepdim))
+
+
+class Extremum(Op):
+    """Maximum or minimum along one axis with its index; only that entry gets the gradient."""
+
+    outputs = 2
+
+    def __init__(self, largest: bool) -> None:
+        self.largest = largest
+        self.name = "MaxBackward0" if largest else "MinBackward0"
+        super().__init__()
+
+    def run(self, inputs, attrs):
+        (t,) = inputs
+        reduced, keepdim = attrs
+        x, shape = three(t._array(), reduced)
+        shape = keep(t._layout.shape, reduced) if keepdim else shape
+        values, at = kernels.extremum(x, self.largest)
+        return wrap(values.reshape(shape)), wrap(at.reshape(shape))
+
+    def saves(self, needs, attrs):
+        return (-2,)
+
+    def backward(self, node, grad, _):
+        reduced, keepdim = node.attrs
+        own = node.layouts[0]
+        at = _value(unpack(node)[0], node).detach()
+        if not own.shape:
+            return grad
+        (d,) = reduced
+        if not keepdim:
+            grad, at = unsqueeze(grad, d), unsqueeze(at, d)
+        return grad.new_zeros(own.shape).scatter(d, at, grad)
+
+
+MAX_DIM, MIN_DIM = Extremum(True), Extremum(False)
+
+
+def _extreme(t: Tensor, name: str, dim, keepdim, whole: Op, along: Op, binary: str):
+    if isinstance(dim, Tensor):
+        return apply(OPS[binary], (t, dim))
+    if dim is None:
+        if t._layout.numel == 0:
+            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() "
+                               "== 0. Specify the reduction dim with the 'dim' argument.")
+        return apply(whole, (t,), (axes(t, None), False))
+    reduced = axes(t, dim)
+    _nonempty(t, reduced, name)
+    return _RESULTS[name](*apply(along, (t,), (reduced, keepdim)))
+
+
+def _named(name: str):
+    """A named tuple (values, indices) that prints as PyTorch's return types do."""
+    base = namedtuple(name, ["values", "indices"])
+
+    def __repr__(self) -> str:
+        return f"nbgrad.return_types.{name}(\nvalues={self.values!r},\nindices={self.indices!r})"
+
+    return type(name, (base,), {"__repr__": __repr__, "__slots__": ()})
+
+
+_RESULTS = {name: _named(name) for name in ("max", "min", "topk", "sort")}
+
+
+def max_(t: Tensor, dim=None, keepdim: bool = False):
+    """The maximum of all, or (values, indices) along `dim`, or elementwise with another tensor."""
+    return _extreme(t, "max", dim, keepdim, MAX_ALL, MAX_DIM, "maximum")
+
+
+def min_(t: Tensor, dim=None, keepdim: bool = False):
+    """The minimum of all, or (values, indices) along `dim`, or elementwise with another tensor."""
+    return _extreme(t, "min", dim, keepdim, MIN_ALL, MIN_DIM, "minimum")
+
+
+def _arg(t: Tensor, dim, keepdim: bool, largest: bool, name: str) -> Tensor:
+    if dim is None:
+        if t._layout.numel == 0:
+            raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() "
+                             "== 0. Specify the reduction dim with the 'dim' argument.")
+        found = kernels.extremum(np.ascontiguousarray(t._array()).reshape(1, -1, 1), largest)[1]
+        return wrap(found.reshape((1,) * t.dim() if keepdim else ()))
+    reduced = axes(t, dim)
+    _nonempty(t, reduced, name)
+    x, shape = three(t._array(), reduced)
+    found = kernels.extremum(x, largest)[1]
+    return wrap(found.reshape(keep(t._layout.shape, reduced) if keepdim else shape))
+
+
+def argmax(t: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Index of the first maximum along `dim`, or in the flattened tensor."""
+    return _arg(t, dim, keepdim, True, "argmax")
+
+
+def argmin(t: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Index of the first minimum along `dim`, or in the flattened tensor."""
+    return _arg(t, dim, keepdim, False, "argmin")
+
+
+def all_(t: Tensor, dim=None, keepdim: bool = False) -> Tensor:
+    """Whether all entries along `dim` are true."""
+    return apply(ALL, (t,), (axes(t, dim), keepdim))
+
+
+def any_(t: Tensor, dim=None, keepdim: bool = False) -> Tensor:
+    """Whether any entry along `dim` is true."""
+    return apply(ANY, (t,), (axes(t, dim), keepdim))
+
+
+def count_nonzero(t: Tensor, dim=None) -> Tensor:
+    """How many entries along `dim` are not zero."""
+    return apply(COUNT, (t,), (axes(t, dim), False))
+
+
+def _correction(dim, unbiased, correction):
+    """The old positional forms var(unbiased) and var(dim, unbiased) in terms of correction."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        correction = int(unbiased)
+    return dim, float(1 if correction is None else correction)
+
+
+def var_(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:
+    r"""Variance: sum((x - mean)^2) / (n - correction), with correction 1 by default."""
+    t = _float_input(t, "var")
+    dim, c = _correction(dim, unbiased, correction)
+    return apply(VAR, (t,), (axes(t, dim), keepdim, c))
+
+
+class Std(Reduce):
+    """The square root of the variance; its gradient is 0 where it is 0, as in PyTorch."""
+
+    def run(self, inputs, attrs) -> Tensor:
+        variance = super().run(inputs, attrs)
+        np.sqrt(variance._data, out=variance._data)
+        return variance
+
+    def saves(self, needs, attrs):
+        return (0, -1)
+
+    def backward(self, node, grad):
+        reduced, _, correction = node.attrs
+        x, saved = unpack(node)
+        shape = keep(x._layout.shape, reduced)
+        y, g = reshape(_value(saved, node), shape), reshape(grad, shape)
+        n = math.prod(x._layout.shape[k] for k in reduced)
+        scale = (g / (y * (n - correction))).masked_fill(y == 0, 0)
+        return scale * (x - mean(x, reduced, True))
+
+
+STD = Std("var", "Std", _mean_of)
+
+
+def std(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:
+    """Standard deviation: the square root of `var`."""
+    t = _float_input(t, "std")
+    dim, c = _correction(dim, unbiased, correction)
+    return apply(STD, (t,), (axes(t, dim), keepdim, c))
+
+
+def var_mean(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None):
+    """(var, mean) over `dim`."""
+    d, _ = _correction(dim, unbiased, correction)
+    return var_(t, dim, unbiased, keepdim, correction=correction), mean(t, d, keepdim)
+
+
+def std_mean(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None):
+    """(std, mean) over `dim`."""
+    d, _ = _correction(dim, unbiased, correction)
+    return std(t, dim, unbiased, keepdim, correction=correction), mean(t, d, keepdim)
+
+
+def logsumexp(t: Tensor, dim, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(x))) over `dim`, computed without overflow."""
+    if t._layout.dtype.category < 2:
+        t = t.to(dtypes.get_default_dtype())
+    return apply(LOGSUMEXP, (t,), (axes(t, dim), keepdim))
+
+
+def norm(t: Tensor, p="fro", dim=None, keepdim: bool = False, dtype=None) -> Tensor:
+    """The p-norm over `dim`: (sum |x|^p)^(1/p); maximum for p = inf, count of nonzeros for 0."""
+    t = t if dtype is None else t.to(dtype)
+    if t._layout.dtype.category < 2:
+        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as "
+                           f"input. Got {t._layout.dtype.legacy}")
+    order = 2.0 if p in ("fro", None) else float(p)
+    reduced = axes(t, dim)
+    if math.isinf(order):
+        absolute = apply(OPS["abs"], (t,))
+        return amax(absolute, reduced, keepdim) if order > 0 else amin(absolute, reduced, keepdim)
+    op = NORMS.get(order)
+    return apply(op, (t,), (reduced, keepdim)) if op else \
+        apply(NORM_P, (t,), (reduced, keepdim, order))
+
+
+def sum_to_size(t: Tensor, *size) -> Tensor:
+    """Sum to a shape that broadcasts to this one: the adjoint of `expand`."""
+    shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
+    own = t._layout.shape
+    lead = len(own) - len(shape)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(shape, own[lead:])):
+        raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(own)}}}.")
+    reduced = tuple(range(lead)) + tuple(
+        lead + k for k, n in enumerate(shape) if n == 1 and own[lead + k] != 1)
+    if not reduced:
+        return t
+    return reshape(apply(SUM_DIM, (t,), (reduced, True)), shape)

@@ -1,0 +1,76 @@
+"""Adam with weight decay apart from the gradient (AdamW) or in it (Adam)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from nbgrad.formulas.updates import adam, amsgrad
+from nbgrad.ops.create import tensor
+from nbgrad.optim.optimizer import Optimizer, refuse_negative
+from nbgrad.tensor import Tensor
+
+
+class Adam(Optimizer):
+    """Steps of about `lr`, whatever the gradient's scale.
+
+    `m` and `v` are running means of the gradient and its square, divided by `1 - beta ** t`;
+    `p -= lr * m / (sqrt(v) + eps)`. Weight decay is added to the gradient.
+
+    Args:
+        params: parameters, (name, parameter) pairs or groups (dicts).
+        amsgrad: divide by the largest `v` so far.
+        maximize: climb instead of descend.
+        decoupled_weight_decay: shrink the parameter by `1 - lr * weight_decay` instead, as AdamW.
+        foreach, capturable, fused: choose an implementation in PyTorch; without effect here.
+    """
+
+    def __init__(self, params: Iterable, lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None,
+                 maximize: bool = False, capturable: bool = False, differentiable: bool = False,
+                 fused: bool | None = None, decoupled_weight_decay: bool = False) -> None:
+        refuse_negative(lr=lr, eps=eps, weight_decay=weight_decay)
+        for k, beta in enumerate(betas):
+            if not 0 <= beta < 1:
+                raise ValueError(f"Invalid beta parameter at index {k}: {beta}")
+        if differentiable:
+            raise NotImplementedError(
+                f"{type(self).__name__}(differentiable=True): steps are not recorded")
+        super().__init__(params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
+            "maximize": maximize, "foreach": foreach, "capturable": capturable,
+            "differentiable": differentiable, "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay})
+
+    def update(self, p: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[p]
+        if "step" not in state:
+            state["step"] = tensor(0.0)
+        state["step"] += 1
+        t, lr, decay = float(state["step"]), float(group["lr"]), float(group["weight_decay"])
+        beta1, beta2 = group["betas"]
+        apart = group["decoupled_weight_decay"]
+        self.run(amsgrad if group["amsgrad"] else adam, p, (
+            0.0 if apart else decay,
+            -1.0 if group["maximize"] else 1.0,
+            1.0 - lr * decay if apart else 1.0,
+            beta1, 1 - beta1, beta2, 1 - beta2,
+            lr / (1 - beta1 ** t), math.sqrt(1 - beta2 ** t), group["eps"]))
+
+
+class AdamW(Adam):
+    """Adam with the weight decay apart: the parameter shrinks by `1 - lr * weight_decay` first.
+
+    Args: as of Adam.
+
+    Example:
+        >>> optimizer = AdamW(model.parameters(), lr=3e-4, weight_decay=0.05)
+    """
+
+    def __init__(self, params: Iterable, lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2, amsgrad: bool = False, **options: Any) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad,
+                         decoupled_weight_decay=True, **options)

@@ -1,0 +1,184 @@
+"""Optimizer: groups of parameters with their options, and a state for each parameter."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from itertools import chain
+from typing import Any
+
+from nbgrad.engine.mode import enable_grad, no_grad
+from nbgrad.formulas.updates import Update
+from nbgrad.kernels import updates
+from nbgrad.tensor import Tensor
+
+
+class Optimizer:
+    """The base of all optimizers; a new one overrides `update`.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or dicts with "params" and options of their own.
+        defaults: options of the groups that do not give them.
+    """
+
+    def __init__(self, params: Iterable, defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError("params argument given to the optimizer should be an iterable of "
+                            f"Tensors or dicts, but got {describe(params)}")
+        self.defaults = defaults
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        self.steps = 0  # lr_scheduler asks whether any was made
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer got an empty parameter list")
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Optimize more parameters, with options of their own."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        given = param_group["params"]
+        if isinstance(given, set):
+            raise TypeError("optimizer parameters need to be organized in ordered collections, but "
+                            "the ordering of tensors in sets will change between runs. Please use "
+                            "a list instead.")
+        given = [given] if isinstance(given, Tensor) else list(given)
+        group = {**param_group, "params": given}
+        if given and isinstance(given[0], tuple):
+            group["param_names"] = [name for name, _ in given]
+            given = group["params"] = [p for _, p in given]
+        known = {id(p) for other in self.param_groups for p in other["params"]}
+        for p in given:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is "
+                                f"{describe(p)}")
+            if not (p.is_leaf or p.retains_grad):
+                raise ValueError("can't optimize a non-leaf Tensor")
+            if id(p) in known:
+                raise ValueError("some parameters appear in more than one parameter group")
+        if len({id(p) for p in given}) != len(given):
+            warnings.warn("optimizer contains a parameter group with duplicate parameters; in "
+                          "future, this will cause an error", UserWarning, stacklevel=3)
+        self.param_groups.append(self.defaults | group)
+
+    def step(self, closure: Callable[[], Any] | None = None):
+        """Move every parameter that has a gradient; returns what `closure` returned.
+
+        Args:
+            closure: computes the loss anew and calls backward on it.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.grad is not None:
+                        self.update(p, group)
+        self.steps += 1
+        return loss
+
+    def update(self, p: Tensor, group: dict[str, Any]) -> None:
+        """Move one parameter by its gradient."""
+        raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def run(self, row: Update, p: Tensor, scalars: tuple[float, ...]) -> None:
+        """Run the row of a step on `p`, its gradient and its states, in place."""
+        state = self.state[p] if row.states else {}
+        for name in row.states:
+            if state.get(name) is None:
+                state[name] = p.new_zeros(p.shape)
+        tensors = (p, p.grad, *(state[name] for name in row.states))
+        updates.step(row, tuple([t._array() for t in tensors]), scalars)
+        p._count().bump(f"{type(self).__name__}.step")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or fill them with zeros."""
+        clear([p for group in self.param_groups for p in group["params"]], set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """`state` and `param_groups` with numbers in the place of parameters."""
+        numbers: dict[int, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for p in group["params"]:
+                numbers.setdefault(id(p), len(numbers))
+            rest = {k: v for k, v in group.items() if k != "params"}
+            groups.append(rest | {"params": [numbers[id(p)] for p in group["params"]]})
+        state = {numbers.get(id(p), p): value for p, value in self.state.items()}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of an optimizer over parameters in the same order.
+
+        States are copied and take the dtype of their parameter.
+        """
+        saved = state_dict["param_groups"]
+        if len(saved) != len(self.param_groups):
+            raise ValueError("loaded state dict has a different number of parameter groups")
+        if any(len(s["params"]) != len(g["params"]) for s, g in zip(saved, self.param_groups)):
+            raise ValueError("loaded state dict contains a parameter group that doesn't match the "
+                             "size of optimizer's group")
+        by_number = dict(zip(chain.from_iterable(s["params"] for s in saved),
+                             chain.from_iterable(g["params"] for g in self.param_groups)))
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for number, values in state_dict["state"].items():
+            p = by_number.get(_number(number))
+            state[number if p is None else p] = {
+                name: _copied(name, value, p) for name, value in values.items()}
+        self.state = state
+        self.param_groups = [
+            {"params": g["params"]} | deepcopy({k: v for k, v in s.items() if k != "params"})
+            for s, g in zip(saved, self.param_groups)]
+
+    def __repr__(self) -> str:
+        lines = []
+        for k, group in enumerate(self.param_groups):
+            lines += [f"Parameter Group {k}"]
+            lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+def describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"nbgrad.{value.dtype.legacy}Tensor"
+    return type(value).__name__
+
+
+def clear(params: Iterable[Tensor], set_to_none: bool) -> None:
+    """Forget gradients, or fill them with zeros."""
+    for p in params:
+        if p.grad is None:
+            continue
+        if set_to_none:
+            p.grad = None
+        else:
+            with no_grad():
+                p.grad.detach_().zero_()
+
+
+def refuse_negative(**options: float) -> None:
+    """Refuse options below zero, and NaN."""
+    for name, value in options.items():
+        if not value >= 0:
+            what = {"lr": "learning rate", "eps": "epsilon value"}.get(name, f"{name} value")
+            raise ValueError(f"Invalid {what}: {value}")
+
+
+def _number(key: Any) -> Any:
+    """The number of a parameter: a file that keeps names keeps it as text."""
+    return int(key) if isinstance(key, str) and key.isdigit() else key
+
+
+def _copied(name: str, value: Any, p: Tensor | None) -> Any:
+    if not isinstance(value, Tensor):
+        return deepcopy(value)
+    copy = value.detach().clone()
+    if p is not None and name != "step" and copy.is_floating_point():
+        copy = copy.to(p.dtype)
+    return copy

@@ -1,0 +1,466 @@
+"""Tensor: a layout over a storage, its place in the graph, and its version counter."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+import weakref
+
+import numpy as np
+
+from nbgrad import dtypes
+from nbgrad.device import CPU
+from nbgrad.engine.node import Handle, Node, hooks_of, next_number
+from nbgrad.engine.saved import Counter
+from nbgrad.kernels.layout import Layout, layout
+
+
+class Size(tuple):
+    """The shape of a tensor: a tuple that prints as `nbgrad.Size([2, 3])`."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        n = 1
+        for k in self:
+            n *= k
+        return n
+
+    def __repr__(self) -> str:
+        return f"nbgrad.Size([{', '.join(map(str, self))}])"
+
+    def __add__(self, other):
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __getitem__(self, k):
+        found = tuple.__getitem__(self, k)
+        return Size(found) if isinstance(k, slice) else found
+
+
+class View:
+    """That a tensor is a window on another: its base, and how it may be written through."""
+
+    __slots__ = ("base", "kind", "version")
+
+    def __init__(self, base: Tensor, version: int, kind: str) -> None:
+        self.base, self.version, self.kind = base, version, kind
+
+
+class GradSlot:
+    """Holds the `.grad` of a tensor that is no leaf (`retain_grad`)."""
+
+    __slots__ = ("grad",)
+
+    def __init__(self) -> None:
+        self.grad: Tensor | None = None
+
+    def retain(self, grad: Tensor) -> None:
+        self.grad = grad
+
+
+class AccumulateGrad(Node):
+    """The end of the graph at a leaf: adds what arrives to the leaf's `.grad`.
+
+    The leaf owns this node and the graph refers to it, never to the leaf, so no cycle arises.
+    """
+
+    __slots__ = ("after", "grad", "layout", "leaf")
+
+    def __init__(self, leaf: Tensor) -> None:
+        self.number = next_number()
+        self.next = self.ports = self.saved = ()
+        self.hooks = self.place = None
+        self.layout = leaf._layout
+        self.leaf = weakref.ref(leaf)
+        self.after: dict = {}
+        self.grad: Tensor | None = None
+
+    @property
+    def variable(self) -> Tensor | None:
+        return self.leaf()
+
+    @staticmethod
+    def back(node: AccumulateGrad, grad: Tensor):
+        old = node.grad
+        if old is None:
+            node.grad = _own(grad, node.layout)
+        elif grad._node is None and old._node is None:
+            old.add_(grad)
+        else:
+            node.grad = old + grad
+        for hook in list(node.after.values()):
+            hook(node.leaf())
+        return ()
+
+
+def _own(grad: Tensor, like: Layout) -> Tensor:
+    """The gradient itself if nobody else can see its memory and it lies like the leaf, else a copy.
+
+    Counted references: the engine's loop and the frames down to here hold the tensor, and
+    the tensor alone holds its array.
+    """
+    if grad._node is not None:
+        return grad.clone()
+    alone = sys.getrefcount(grad) <= _ENGINE_REFERENCES and sys.getrefcount(grad._data) <= 2
+    fits = grad._layout.strides == like.strides and grad._data.size == grad._layout.numel
+    if alone and fits and grad._counter is None and grad._view is None:
+        return grad
+    copy = Tensor(np.empty(like.numel, like.dtype.np), layout(like.dtype, like.shape, like.strides)
+                  if like.dense else layout(like.dtype, like.shape))
+    copy.numpy()[...] = grad.numpy()
+    return copy
+
+
+# the engine's `grads`, the arguments of back, _own and getrefcount
+_ENGINE_REFERENCES = 4
+
+
+class Saved:
+    """An output kept for backward without owning the tensor, which owns its node."""
+
+    __slots__ = ("_counter", "_data", "_layout", "maker", "port")
+
+    def __init__(self, tensor: Tensor, node: Node, port: int) -> None:
+        if tensor._counter is None:
+            tensor._counter = Counter()
+        self._counter, self._data, self._layout = tensor._counter, tensor._data, tensor._layout
+        self.maker, self.port = weakref.ref(node), port
+
+    def tensor(self, node: Node) -> Tensor:
+        made = Tensor(self._data, self._layout)
+        made._counter = self._counter
+        made._node, made._port = node, self.port
+        return made
+
+    def made_by(self):
+        return self.maker(), self.port
+
+    def describe(self) -> str:
+        return describe(self._layout)
+
+
+def describe(own: Layout) -> str:
+    return f"torch.{own.dtype.legacy}Tensor {list(own.shape)}"
+
+
+class Tensor:
+    """An n-dimensional array that remembers how it was computed.
+
+    Make one with `nbgrad.tensor`, `zeros`, `randn`, `from_numpy` and their kin.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_counter", "_data", "_layout", "_node", "_port",
+                 "_slot", "_view")
+    __array_priority__ = 1000
+
+    def __init__(self, data: np.ndarray, own: Layout) -> None:
+        self._data = data
+        self._layout = own
+        self._node: Node | None = None
+        self._counter: Counter | None = None
+        self._view: View | None = None
+        self._slot: AccumulateGrad | GradSlot | None = None
+        self._port = 0
+
+    # shape and type
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._layout.shape)
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return self._layout.dtype
+
+    @property
+    def device(self):
+        return CPU
+
+    @property
+    def ndim(self) -> int:
+        return len(self._layout.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self._layout.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._layout.numel * self._layout.dtype.itemsize
+
+    is_cuda = False
+    is_sparse = False
+    is_quantized = False
+    layout = "strided"
+
+    def dim(self) -> int:
+        return len(self._layout.shape)
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        return self._layout.numel
+
+    nelement = numel
+
+    def size(self, dim: int | None = None):
+        """The shape, or its extent along `dim`."""
+        if dim is None:
+            return self.shape
+        return self._layout.shape[self._axis(dim)]
+
+    def stride(self, dim: int | None = None):
+        """Elements of storage from one index to the next, for every axis or for `dim`."""
+        return self._layout.strides if dim is None else self._layout.strides[self._axis(dim)]
+
+    def _axis(self, dim: int) -> int:
+        rank = max(len(self._layout.shape), 1)
+        if not -rank <= dim < rank:
+            raise IndexError(f"Dimension out of range (expected to be in range of [{-rank}, "
+                             f"{rank - 1}], but got {dim})")
+        return dim % rank
+
+    def storage_offset(self) -> int:
+        return self._layout.offset
+
+    def data_ptr(self) -> int:
+        return self._data.ctypes.data + self._layout.offset * self.itemsize
+
+    def element_size(self) -> int:
+        return self._layout.dtype.itemsize
+
+    def is_contiguous(self, memory_format=None) -> bool:
+        return self._layout.contiguous
+
+    def is_floating_point(self) -> bool:
+        return self._layout.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        if not self._layout.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self._layout.shape[0]
+
+    # memory
+
+    def _array(self) -> np.ndarray:
+        """A NumPy view of the elements."""
+        own = self._layout
+        if own.contiguous:
+            if own.offset == 0 and self._data.size == own.numel:
+                return self._data.reshape(own.shape)
+            return self._data[own.offset:own.offset + own.numel].reshape(own.shape)
+        size = own.dtype.itemsize
+        return np.ndarray(own.shape, own.dtype.np, self._data, own.offset * size,
+                          tuple(s * size for s in own.strides))
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The elements as a NumPy array over the same memory.
+
+        Raises:
+            RuntimeError: the tensor requires grad (use `.detach().numpy()`).
+        """
+        if self.requires_grad and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. "
+                               "Use tensor.detach().numpy() instead.")
+        return self._array()
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def tolist(self):
+        """The elements as nested Python lists; a number for a 0-dim tensor."""
+        return self._array().tolist()
+
+    def item(self):
+        """The Python number of a one-element tensor."""
+        if self._layout.numel != 1:
+            raise RuntimeError(f"a Tensor with {self._layout.numel} elements cannot be "
+                               "converted to Scalar")
+        return self._data[self._layout.offset].item()
+
+    def has_nan(self) -> bool:
+        return self.is_floating_point() and bool(np.isnan(self._array()).any())
+
+    @property
+    def _version(self) -> int:
+        return self._counter.count if self._counter is not None else 0
+
+    def _count(self) -> Counter:
+        if self._counter is None:
+            self._counter = Counter()
+        return self._counter
+
+    def made_by(self):
+        """The node this tensor is an output of and the output's number; None for a leaf."""
+        return None if self.is_leaf else (self._node, self._port)
+
+    def describe(self) -> str:
+        return describe(self._layout)
+
+    # the graph
+
+    @property
+    def requires_grad(self) -> bool:
+        if self._view is not None:
+            self._refresh()
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Say whether a leaf wants a gradient; returns the tensor itself."""
+        if not self.is_leaf:
+            if not requires_grad:
+                raise RuntimeError(
+                    "you can only change requires_grad flags of leaf variables. If you want to use "
+                    "a computed variable in a subgraph that doesn't require differentiation use "
+                    "var_no_grad = var.detach().")
+            return self
+        if not requires_grad:
+            self._node = None
+        elif self._node is None:
+            if not self.is_floating_point():
+                raise RuntimeError("only Tensors of floating point and complex dtype can require "
+                                   f"gradients, got {self.dtype}; cast it first with .float()")
+            if not isinstance(self._slot, AccumulateGrad):
+                self._slot = AccumulateGrad(self)
+            self._node = self._slot
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        if self._view is not None:
+            self._refresh()
+        return self._node is None or type(self._node) is AccumulateGrad
+
+    @property
+    def grad_fn(self) -> Node | None:
+        return None if self.is_leaf else self._node
+
+    @property
+    def output_nr(self) -> int:
+        return self._port
+
+    def _refresh(self) -> None:
+        """Renew the history of a view whose base was written to through another name."""
+        view = self._view
+        if view.version != self._counter.count:
+            view.version = self._counter.count
+            if view.base._node is not None or not (
+                    self._node is None or type(self._node) is AccumulateGrad):
+                self._rebase(view.base)
+
+    def _rebase(self, base: Tensor) -> None:
+        raise NotImplementedError  # given by ops.shape: the gradient of as_strided
+
+    @property
+    def _base(self) -> Tensor | None:
+        return None if self._view is None else self._view.base
+
+    def _is_view(self) -> bool:
+        return self._view is not None
+
+    @property
+    def grad(self) -> Tensor | None:
+        slot = self._slot
+        if slot is None:
+            if not self.is_leaf:
+                warnings.warn(_NOT_LEAF, UserWarning, stacklevel=2)
+            return None
+        return slot.grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is None:
+            if self._slot is not None:
+                self._slot.grad = None
+            return
+        if not isinstance(value, Tensor):
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type "
+                            f"{type(value).__name__!r}")
+        if value is self:
+            raise RuntimeError("can't assign Variable as its own grad")
+        if value.dtype is not self.dtype:
+            raise RuntimeError(f"assigned grad has data of a different type: expected {self.dtype}, "
+                               f"got {value.dtype}")
+        if value._layout.shape != self._layout.shape:
+            raise RuntimeError(f"assigned grad has data of a different size: expected "
+                               f"{list(self.shape)}, got {list(value.shape)}")
+        if self._slot is None:
+            self._slot = AccumulateGrad(self) if self.is_leaf else GradSlot()
+        self._slot.grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self.grad = None
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a tensor that is no leaf in its `.grad`."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if not self.is_leaf and self._slot is None:
+            self._slot = GradSlot()
+            hooks_of(self._node).retained[self._port] = self._slot
+
+    @property
+    def retains_grad(self) -> bool:
+        return type(self._slot) is GradSlot
+
+    def register_hook(self, hook) -> Handle:
+        """Call `hook(grad)` when the tensor's gradient is known; what it returns replaces it."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        return hooks_of(self._node).add("tensor", self._port, hook)
+
+    def register_post_accumulate_grad_hook(self, hook) -> Handle:
+        """Call `hook(tensor)` after this leaf's `.grad` was added to."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if not self.is_leaf:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        key = next_number()
+        self._node.after[key] = hook
+        return Handle(self._node.after, key)
+
+    def detach(self) -> Tensor:
+        """The same memory and version counter, outside the graph."""
+        made = Tensor(self._data, self._layout)
+        made._counter = self._count()
+        return made
+
+    def detach_(self) -> Tensor:
+        """Cut the tensor from its history, in place."""
+        if self._view is not None:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+        self._node, self._port = None, 0
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory, outside the graph and unseen by the version counter."""
+        return Tensor(self._data, self._layout)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data expects a Tensor, got {type(value).__name__}")
+        self._data, self._layout = value._data, value._layout
+        if isinstance(self._slot, AccumulateGrad):
+            self._slot.layout = value._layout
+
+
+_NOT_LEAF = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad "
+    "attribute won't be populated during autograd.backward(). If you indeed want the .grad "
+    "field to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. "
+    "If you access the non-leaf Tensor by mistake, make sure you access the leaf Tensor "
+    "instead. See github.com/pytorch/pytorch/pull/30531 for more informations."
+)

@@ -1,0 +1,143 @@
+"""Index kernels against NumPy and torch."""
+
+import numpy as np
+import pytest
+
+from nbgrad import config
+from nbgrad.kernels.cpu import index
+
+torch = pytest.importorskip("torch")
+
+DTYPES = [np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_]
+ROWS = [((3, 5, 4), 7), ((1, 63, 1), 300), ((2, 1, 1), 1), ((1, 4, 130), 9), ((2, 3, 5), 0)]
+ROWS += [((0, 3, 2), 4), ((2, 3, 0), 4), ((2, 0, 3), 0)]
+# shape of x, axis, shape of the index
+AXES = [((5, 4, 6), 1, (5, 9, 6)), ((5, 4, 6), 0, (2, 3, 6)), ((7, 8), -1, (6, 20))]
+AXES += [((63,), 0, (100,)), ((), 0, ()), ((3, 4), 0, (0, 4)), ((2, 3, 150), 1, (1, 5, 149))]
+
+
+def sample(shape, dtype, seed=0):
+    numbers = np.random.default_rng(seed).standard_normal(shape) * 3
+    return np.asarray(numbers > 0 if dtype == np.bool_ else np.abs(numbers)).astype(dtype)
+
+
+def integers(n, shape, seed=0):
+    return np.asarray(np.random.default_rng(seed).integers(0, max(n, 1), shape))
+
+
+def check(found, expected):
+    assert found.dtype == expected.dtype and found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape, count", ROWS)
+def test_rows(shape, count, dtype):
+    x, idx = sample(shape, dtype), integers(shape[1], count)
+    v = sample((shape[0], count, shape[2]), dtype, 1)
+    check(index.take_rows(x, idx), x[:, idx])
+    added, written = np.zeros(shape, dtype), x.copy()
+    np.add.at(added, np.s_[:, idx], v)
+    check(index.add_rows(v, idx, shape[1]), added)
+    for j, i in enumerate(idx):
+        x[:, i] = v[:, j]
+    index.put_rows(written, idx, v)
+    check(written, x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape, axis, idx_shape", AXES)
+def test_along_an_axis(shape, axis, idx_shape, dtype):
+    x, src = sample(shape, dtype), sample(tuple(n + 1 for n in idx_shape), dtype, 1)
+    idx = integers(shape[axis] if shape else 1, idx_shape)
+    tx, tidx, tsrc = torch.tensor(x), torch.tensor(idx), torch.tensor(src)
+    check(index.gather(x, axis, idx), tx.gather(axis, tidx).numpy())
+    y = x.copy()
+    index.scatter_add(y, axis, idx, src)
+    check(y, tx.scatter_add(axis, tidx, tsrc).numpy())
+    y = x.copy()
+    index.scatter(y, axis, idx, src)
+    for p in np.ndindex(idx_shape):
+        x[(*p[: axis % len(p)], idx[p], *p[axis % len(p) + 1 :]) if p else ()] = src[p]
+    check(y, x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "size, shape", [(1, ()), (63, (5, 7)), (3, (0, 2)), (20, (1000,)), (0, (0,))]
+)
+def test_flat(size, shape, dtype):
+    storage, values, offsets = sample(size, dtype), sample(shape, dtype, 1), integers(size, shape)
+    check(index.take_flat(storage, offsets), np.asarray(storage[offsets]))
+    added, found = storage.copy(), storage.copy()
+    np.add.at(added, offsets, values)
+    index.add_flat(found, offsets, values)
+    np.testing.assert_allclose(found, added, rtol=1e-5)
+    index.put_flat(found, offsets, values)
+    for o, v in zip(offsets.ravel(), values.ravel(), strict=True):
+        added[o] = v
+    np.testing.assert_allclose(found, added, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (0,), (63,), (4, 5, 6), (3, 0, 2), (1, 1)])
+def test_nonzero(shape, dtype):
+    x = sample(shape, dtype) * np.asarray(integers(2, shape)).astype(dtype)
+    check(index.nonzero(np.asarray(x)), torch.tensor(x).nonzero().numpy())
+
+
+def test_nonzero_counts_nan():
+    check(index.nonzero(np.array([0, np.nan, -0.0, 1])), np.array([[1], [3]]))
+
+
+@pytest.mark.parametrize(
+    "idx, position", [([], -1), ([0, 4, -5], -1), ([0, 5, -9], 1), ([[1, 2], [-6, 7]], 2)]
+)
+def test_first_out_of_range(idx, position):
+    assert index.first_out_of_range(np.array(idx, np.int64), -5, 5) == position
+
+
+def test_any_strides():
+    x, idx = sample((6, 7, 8), np.float32).transpose(2, 0, 1)[:, ::-1], integers(6, 10)[::2]
+    along = integers(6, (7, 4, 8)).transpose(2, 1, 0)
+    src = sample((5, 7, 8), np.float32, 1).transpose(2, 0, 1)
+    for run in (
+        lambda x, idx, along, src: index.take_rows(x, idx),
+        lambda x, idx, along, src: index.add_rows(src, idx, 6),
+        lambda x, idx, along, src: index.put_rows(x, idx, src),
+        lambda x, idx, along, src: index.gather(x, 1, along),
+        lambda x, idx, along, src: index.scatter(x, 1, along, src),
+        lambda x, idx, along, src: index.scatter_add(x, 1, along, src),
+        lambda x, idx, along, src: index.take_flat(x[:, 0, 0], idx),
+        lambda x, idx, along, src: index.put_flat(x[:, 0, 0], idx, src[:5, 0, 0]),
+        lambda x, idx, along, src: index.add_flat(x[:, 0, 0], idx, src[:5, 0, 0]),
+        lambda x, idx, along, src: index.nonzero(x > 2),
+    ):
+        straight = [np.array(a, order="C") for a in (x, idx, along, src)]
+        strided = np.empty((6, 7, 8), np.float32).transpose(2, 0, 1)[:, ::-1]
+        strided[...] = x
+        found, expected = run(strided, idx, along, src), run(*straight)
+        np.testing.assert_array_equal(strided, straight[0])
+        if expected is not None:
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 130), (40, 90, 1)])
+def test_same_bits_for_any_thread_count(shape, monkeypatch):
+    x, idx = sample(shape, np.float32), integers(40, 300)
+    wide = shape[0], 300, shape[2]
+    src, along = sample(wide, np.float32, 1), integers(40, wide)
+
+    def everything():
+        yield from (index.take_rows(x, idx), index.add_rows(src, idx, 40))
+        yield from (index.gather(x, 1, along), index.take_flat(x.reshape(-1), along))
+        for run in index.scatter, index.scatter_add:
+            y = x.copy()
+            run(y, 1, along, src)
+            yield y
+
+    results = []
+    for threshold in (1, 10**9):
+        monkeypatch.setattr(config, "PARALLEL_THRESHOLD", threshold)
+        results.append([array.tobytes() for array in everything()])
+    assert results[0] == results[1]
