@@ -5,7 +5,7 @@ import gc as _gc
 __version__ = "0.1.0"
 
 from nbgrad import autograd
-from nbgrad.device import device
+from nbgrad.devices import device
 from nbgrad.dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
 from nbgrad.dtypes import float32, float64, int8, int16, int32, int64, uint8
 from nbgrad.engine.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
@@ -13,7 +13,18 @@ from nbgrad.ops import methods as _methods
 from nbgrad.printing import set_printoptions
 from nbgrad.tensor import Size, Tensor
 
+from nbgrad.dtypes import bool_ as bool
+from nbgrad.errors import CheckpointError, DataError
+from nbgrad.io import load, save
+
+float, double = float32, float64
+short, int, long = int16, int32, int64
+strided = "strided"
+contiguous_format, preserve_format, channels_last = (
+    "contiguous_format", "preserve_format", "channels_last")
 globals().update(_methods.PACKAGE_ONLY | _methods.FUNCTIONS)
+
+from nbgrad import data, models, nn, optim
 
 # A graph is many small objects, and a full pass of Python's garbage collector, which they provoke,
 # would walk the 60,000 objects of the compiler every time: it may pass over what exists by now.

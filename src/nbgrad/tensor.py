@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.device import CPU
+from nbgrad.devices import CPU
 from nbgrad.engine.node import Handle, Node, hooks_of, next_number
 from nbgrad.engine.saved import Counter
 from nbgrad.kernels.layout import Layout, layout
@@ -55,7 +55,7 @@ class GradSlot:
         self.grad: Tensor | None = None
 
     def retain(self, grad: Tensor) -> None:
-        self.grad = grad
+        self.grad = grad if self.grad is None else self.grad + grad
 
 
 class AccumulateGrad(Node):
@@ -146,14 +146,18 @@ def describe(own: Layout) -> str:
 class Tensor:
     """An n-dimensional array that remembers how it was computed.
 
-    Make one with `nbgrad.tensor`, `zeros`, `randn`, `from_numpy` and their kin.
+    Make one with `nbgrad.tensor`, `zeros`, `randn`, `from_numpy` and their kin. Inside the library
+    `Tensor(storage, layout)` is a tensor over a vector of memory.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_counter", "_data", "_layout", "_node", "_port",
                  "_slot", "_view")
     __array_priority__ = 1000
 
-    def __init__(self, data: np.ndarray, own: Layout) -> None:
+    def __init__(self, data=(), own: Layout | None = None, *more) -> None:
+        if type(own) is not Layout:  # the user's Tensor([1., 2.]) or Tensor(2, 3)
+            made = self._legacy(data, *(() if own is None else (own, *more)))
+            data, own = made._data, made._layout
         self._data = data
         self._layout = own
         self._node: Node | None = None
@@ -313,6 +317,8 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if value and not self.is_leaf:
+            raise RuntimeError("you can only change requires_grad flags of leaf variables.")
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -329,7 +335,7 @@ class Tensor:
         elif self._node is None:
             if not self.is_floating_point():
                 raise RuntimeError("only Tensors of floating point and complex dtype can require "
-                                   f"gradients, got {self.dtype}; cast it first with .float()")
+                                   f"gradients, not {self.dtype}: cast it first with .float()")
             if not isinstance(self._slot, AccumulateGrad):
                 self._slot = AccumulateGrad(self)
             self._node = self._slot
@@ -385,15 +391,16 @@ class Tensor:
             return
         if not isinstance(value, Tensor):
             raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type "
-                            f"{type(value).__name__!r}")
+                            f"{type(value).__name__}")
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
         if value.dtype is not self.dtype:
             raise RuntimeError(f"assigned grad has data of a different type: expected {self.dtype}, "
                                f"got {value.dtype}")
         if value._layout.shape != self._layout.shape:
-            raise RuntimeError(f"assigned grad has data of a different size: expected "
-                               f"{list(self.shape)}, got {list(value.shape)}")
+            raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a "
+                               f"tensor of size '{list(self.shape)}'. Please ensure that the gradient "
+                               "and the tensor are the same size")
         if self._slot is None:
             self._slot = AccumulateGrad(self) if self.is_leaf else GradSlot()
         self._slot.grad = value
@@ -418,7 +425,14 @@ class Tensor:
         """Call `hook(grad)` when the tensor's gradient is known; what it returns replaces it."""
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        return hooks_of(self._node).add("tensor", self._port, hook)
+        def checked(grad: Tensor) -> Tensor | None:
+            replaced = hook(grad)
+            if replaced is not None and replaced._layout.shape != grad._layout.shape:
+                raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the size "
+                                   "of value")
+            return replaced
+
+        return hooks_of(self._node).add("tensor", self._port, checked)
 
     def register_post_accumulate_grad_hook(self, hook) -> Handle:
         """Call `hook(tensor)` after this leaf's `.grad` was added to."""
@@ -440,6 +454,9 @@ class Tensor:
         """Cut the tensor from its history, in place."""
         if self._view is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+        if not self.is_leaf:
+            self._count()
+            self._detached = True  # noticed where a node saved this tensor
         self._node, self._port = None, 0
         return self
 
@@ -464,3 +481,5 @@ _NOT_LEAF = (
     "If you access the non-leaf Tensor by mistake, make sure you access the leaf Tensor "
     "instead. See github.com/pytorch/pytorch/pull/30531 for more informations."
 )
+
+Tensor.__module__ = Size.__module__ = "nbgrad"  # where users know them from

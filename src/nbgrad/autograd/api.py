@@ -6,7 +6,7 @@ import warnings
 
 from nbgrad.engine import backward as engine
 from nbgrad.ops.create import ones_like
-from nbgrad.tensor import AccumulateGrad, Tensor
+from nbgrad.tensor import Tensor
 
 
 def _tuple(value) -> tuple:
@@ -20,8 +20,7 @@ def _gradients(value, count: int) -> tuple:
     found = _tuple(value)
     for g in found:
         if g is not None and not isinstance(g, Tensor):
-            kind = type(value if count == 1 else g).__name__
-            raise TypeError(f"gradients can be either Tensors or None, but got {kind}")
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     if len(found) != count:
         raise RuntimeError(f"got {count} tensors and {len(found)} gradients")
     return found
@@ -72,7 +71,7 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph: bool =
         tensor([2., 4.])
     """
     if grad_variables is not None:
-        warnings.warn("'grad_variables' is deprecated. Use 'grad_tensors' instead.",
+        warnings.warn("`grad_variables` is deprecated. Use `grad_tensors` instead.",
                       FutureWarning, stacklevel=2)
         if grad_tensors is not None:
             raise RuntimeError("`grad_tensors` and `grad_variables` (deprecated) arguments both "
@@ -82,7 +81,7 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph: bool =
     if inputs is not None:
         chosen = _tuple(inputs)
         if not chosen:
-            raise RuntimeError("'inputs' argument to backward() cannot be empty.")
+            raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
         wanted = _wanted(chosen, "inputs")
     roots = _roots(_tuple(tensors), grad_tensors, create_graph)
     keep = create_graph if retain_graph is None else retain_graph
@@ -180,4 +179,3 @@ def _method(self: Tensor, gradient=None, retain_graph=None, create_graph=False,
 
 
 Tensor.backward = _method
-_ = AccumulateGrad

@@ -32,7 +32,8 @@ class Node:
     @property
     def next_functions(self) -> tuple:
         """The nodes this one passes gradients to, each with the number of its output."""
-        return tuple(zip(self.next, self.ports))
+        numbers = self.op.numbers if self.op is not None else 0
+        return (*zip(self.next, self.ports), *((None, 0),) * numbers)
 
     def register_hook(self, hook):
         """Call `hook(grad_inputs, grad_outputs)` after this node ran; returns a handle."""
@@ -41,6 +42,11 @@ class Node:
     def register_prehook(self, hook):
         """Call `hook(grad_outputs)` before this node runs; returns a handle."""
         return hooks_of(self).add("pre", 0, hook)
+
+    def __getattr__(self, name: str):
+        if name.startswith("_saved_") and self.op is not None:
+            return self.op.saved_value(self, name.removeprefix("_saved_"))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {hex(id(self))}>"

@@ -12,6 +12,10 @@ FREED = (
     ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
     "graph a second time or if you need to access saved tensors after calling backward."
 )
+DETACHED = (
+    "Trying to use a saved tensor that has been detached in-place, i.e. with .detach_().This is not "
+    "supported, please use out-of-place `.detach()` instead"
+)
 
 
 class Counter:
@@ -28,15 +32,17 @@ class Counter:
         self.writer = op, provenance.here(3)
 
 
-def save(node: Node, values: tuple) -> None:
-    """Keep values for backward with the versions they have now.
+def version(value) -> int:
+    """How often the storage of a value was written to; its `_counter` is None until it matters."""
+    return value._counter.count if value._counter is not None else 0
 
-    A value has a `_counter`, None while nothing shares or writes its storage.
-    """
+
+def save(node: Node, values: tuple) -> None:
+    """Keep values for backward with the versions they have now."""
     node.saved = values
     for value in values:
         if value._counter is not None:
-            node.versions = tuple([v._counter.count if v._counter else 0 for v in values])
+            node.versions = tuple([version(v) for v in values])
             return
     node.versions = None
 
@@ -55,9 +61,11 @@ def unpack(node: Node) -> tuple:
 
 def _check(node: Node, values: tuple) -> None:
     versions = node.versions or (0,) * len(values)
-    for value, version in zip(values, versions):
-        if value._counter is not None and value._counter.count != version:
-            raise RuntimeError(_written(node, value, version))
+    for value, expected in zip(values, versions):
+        if value._counter is not None and value._counter.count != expected:
+            raise RuntimeError(_written(node, value, expected))
+        if getattr(value, "_detached", False):
+            raise RuntimeError(DETACHED)
 
 
 def _written(node: Node, value, expected: int) -> str:

@@ -152,11 +152,11 @@ nan_to_num = row("nan_to_num", params="nan inf ninf", d=select(abs_(x) < math.in
                  formula=select(ne(x, x), nan, select(eq(x, math.inf), inf,
                                                       select(eq(x, -math.inf), ninf, x))))
 maximum = row("maximum", select((a > b) | ne(a, a), a, b), inputs="a b",
-              d=(select(a > b, 1, select(eq(a, b), 0.5, 0)),
-                 select(b > a, 1, select(eq(a, b), 0.5, 0))))
+              d=(select(a < b, 0, select(eq(a, b), 0.5, 1)),
+                 select(b < a, 0, select(eq(a, b), 0.5, 1))))
 minimum = row("minimum", select((a < b) | ne(a, a), a, b), inputs="a b",
-              d=(select(a < b, 1, select(eq(a, b), 0.5, 0)),
-                 select(b < a, 1, select(eq(a, b), 0.5, 0))))
+              d=(select(a > b, 0, select(eq(a, b), 0.5, 1)),
+                 select(b > a, 0, select(eq(a, b), 0.5, 1))))
 fmax = row("fmax", select((a >= b) | ne(b, b), a, b), inputs="a b",
            d=(select((a >= b) | ne(b, b), 1, 0), select((a >= b) | ne(b, b), 0, 1)))
 fmin = row("fmin", select((a <= b) | ne(b, b), a, b), inputs="a b",

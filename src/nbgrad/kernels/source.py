@@ -147,7 +147,7 @@ def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = Fal
     decorator, loop, imports = _loop(body.out_names[0], device, parallel)
     return (
         _header(body, f"{body.name} on {body.compute}, contiguous.", imports)
-        + f"@{decorator}\ndef {body.name}({args}):\n"
+        + f"@{decorator}\ndef {body.name}_flat({args}):\n"
         + _block(_prelude(body, constants) + once, 1)
         + f"    for i in {loop}:\n"
         + _block(each + shared + write, 2)
@@ -199,7 +199,7 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     rows = rows.replace(f"{body.out_names[0]}.size", "geometry[1]")
     return (
         _header(body, f"{body.name} on {body.compute}, strided ({steps}).", imports)
-        + f"@{decorator}\ndef {body.name}({args}):\n"
+        + f"@{decorator}\ndef {body.name}_strided({args}):\n"
         + _block(_prelude(body, constants), 1)
         + _block(["rank = geometry[0]", "n = geometry[2]", "base = 3 + rank", *step], 1)
         + f"    for row in {rows}:\n"

@@ -6,8 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from nbgrad import device as devices
-from nbgrad import dtypes
+from nbgrad import devices, dtypes
 from nbgrad.engine.mode import no_grad
 from nbgrad.engine.node import Handle, next_number
 from nbgrad.nn.parameter import Buffer, Parameter

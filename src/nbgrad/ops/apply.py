@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from nbgrad.engine import provenance
 from nbgrad.engine.mode import state
-from nbgrad.engine.node import Node, next_number
-from nbgrad.engine.saved import Counter, save
+from nbgrad.engine.node import Node, hooks_of, next_number
+from nbgrad.engine.saved import Counter, save, version
 from nbgrad.ops.op import Op
-from nbgrad.tensor import AccumulateGrad, Saved, Tensor, View
+from nbgrad.tensor import AccumulateGrad, GradSlot, Saved, Tensor, View
 
 
 def apply(op: Op, inputs: tuple[Tensor, ...], attrs: tuple = ()):
@@ -122,8 +122,9 @@ def views(op: Op, t: Tensor, attrs: tuple = ()) -> tuple[Tensor, ...]:
     return outs
 
 
-def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple = ()) -> Tensor:
-    """Run `op` on `target` and others, into the memory of `target`."""
+def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple = (),
+           label: str | None = None) -> Tensor:
+    """Run `op` on `target` and others, into the memory of `target`; messages call it `label`."""
     recording = state.grad and _check_writable(op, target, others)
     codes: tuple[int, ...] = ()
     inputs = (target, *others)
@@ -135,21 +136,27 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
         codes = op.saves(tuple([n is not None for n in following]), attrs)
         node = link(op.Node(), inputs, following, attrs)
         before = target.detach().clone() if 0 in codes else None
+        versions = [version(t) for t in inputs]
     op.run_into(target, others, attrs)
     counter = target._counter
     if counter is None:
         counter = target._counter = Counter()
-    counter.bump(f"{op.name.lower()}_")
+    counter.bump(label or op.label)
     if recording:
         if codes:
-            save(node, tuple([before if k == 0 else inputs[k] if k > 0 else Saved(target, node, 0)
-                              for k in codes]))
+            node.saved = tuple([before if k == 0 else inputs[k] if k > 0 else Saved(target, node, 0)
+                                for k in codes])
+            node.versions = tuple([versions[k] if k > 0 else version(v)
+                                   for k, v in zip(codes, node.saved)])
         rebase(target, node)
     return target
 
 
 def rebase(target: Tensor, node: Node) -> None:
     """Make `node` the history of a tensor that was written to, and of what it is a view of."""
+    if type(target._slot) is GradSlot:
+        target._node.hooks.retained.pop(target._port, None)
+        hooks_of(node).retained[0] = target._slot
     if target._view is None:
         target._node, target._port = node, 0
         return

@@ -110,8 +110,9 @@ def _numbers(value, rank: int, name: str) -> tuple[int, ...]:
     if len(found) == 1:
         found *= rank
     if len(found) != rank:
-        raise RuntimeError(f"expected {name} to be a single integer value or a list of {rank} values "
-                           f"to match the convolution dimensions, but got {name}={list(found)}")
+        raise RuntimeError(f"expected {name} to be a single integer value or a list of {rank} "
+                           "values to match the convolution dimensions, but got "
+                           f"{name}={list(found)}")
     return found
 
 
@@ -166,8 +167,8 @@ def _check_dtypes(x: Layout, w: Layout, bias: Tensor | None) -> None:
 def _check_bias(w: Layout, bias: Tensor | None, channels: int) -> None:
     if bias is not None and bias._layout.shape != (channels,):
         raise RuntimeError(
-            f"Given weight of size {list(w.shape)}, expected bias to be 1-dimensional with {channels} "
-            f"elements, but got bias of size {list(bias._layout.shape)} instead")
+            f"Given weight of size {list(w.shape)}, expected bias to be 1-dimensional with "
+            f"{channels} elements, but got bias of size {list(bias._layout.shape)} instead")
 
 
 def _check_shapes(x: Layout, w: Layout, bias: Tensor | None, sides, dilation, groups: int) -> None:
@@ -185,8 +186,8 @@ def _check_shapes(x: Layout, w: Layout, bias: Tensor | None, sides, dilation, gr
     if any(p < r for p, r in zip(padded, reach)) or 0 in x.shape[2:]:
         raise RuntimeError(
             f"Calculated padded input size per channel: ({' x '.join(map(str, padded))}). Kernel "
-            f"size: ({' x '.join(map(str, reach))}). Kernel size can't be greater than actual input "
-            "size")
+            f"size: ({' x '.join(map(str, reach))}). Kernel size can't be greater than actual "
+            "input size")
 
 
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, padding=0,
@@ -211,10 +212,12 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, 
     expect_tensor("conv2d", input=input, weight=weight)
     x, batched = _batched(input, 2, "conv2d")
     own, w = x._layout, weight._layout
-    stride = _numbers(stride, len(w.shape) - 2, "stride")
-    dilation = _numbers(dilation, len(w.shape) - 2, "dilation")
+    stride, dilation = _numbers(stride, 2, "stride"), _numbers(dilation, 2, "dilation")
     if len(w.shape) != 4:
-        raise RuntimeError(f"conv2d: weight must be (O, C / groups, kh, kw), got {list(w.shape)}")
+        raise RuntimeError("expected stride to be a single integer value or a list of "
+                           f"{len(w.shape) - 2} values to match the convolution dimensions, but got "
+                           f"stride={list(stride)}: conv2d takes a weight (O, C / groups, kh, kw), "
+                           f"not {list(w.shape)}")
     padding = _padding(padding, w.shape[2:], stride, dilation)
     _check_attrs(stride, padding, dilation, groups)
     sides = padding if len(padding) == 4 else (padding[0],) * 2 + (padding[1],) * 2
@@ -252,8 +255,8 @@ def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
     _check_attrs(stride, padding, dilation, groups)
     if own.shape[1] != w.shape[0]:
         raise RuntimeError(
-            f"Given transposed=1, weight of size {list(w.shape)}, expected input{list(own.shape)} to "
-            f"have {w.shape[0]} channels, but got {own.shape[1]} channels instead")
+            f"Given transposed=1, weight of size {list(w.shape)}, expected input{list(own.shape)} "
+            f"to have {w.shape[0]} channels, but got {own.shape[1]} channels instead")
     if any(e >= s for e, s in zip(extra, stride)):
         raise RuntimeError(
             "output padding must be smaller than either stride or dilation, but got "

@@ -7,8 +7,7 @@ import warnings
 
 import numpy as np
 
-from nbgrad import device as devices
-from nbgrad import dtypes
+from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels.layout import layout
 from nbgrad.ops.op import wrap
@@ -37,7 +36,10 @@ def tensor(data, *, dtype=None, device=None, requires_grad: bool = False) -> Ten
             " or sourceTensor.detach().clone().requires_grad_(True), rather than "
             "torch.tensor(sourceTensor).", UserWarning, stacklevel=2)
     made = wrap(_array(data, dtype))
-    return made.requires_grad_(True) if requires_grad else made
+    if requires_grad and not made.is_floating_point():
+        raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients: "
+                           f"data of dtype {made.dtype} needs dtype=nbgrad.float32, say")
+    return made.requires_grad_(requires_grad)
 
 
 def _array(data, dtype) -> np.ndarray:
@@ -129,8 +131,9 @@ def as_tensor(data, dtype=None, device=None) -> Tensor:
     return tensor(data, dtype=dtype)
 
 
-def _shape(args: tuple) -> tuple[int, ...]:
-    shape = sizes(args)
+def _shape(args: tuple, size=None) -> tuple[int, ...]:
+    """A shape from positional arguments, or from `size=`."""
+    shape = sizes(args if size is None else (size,))
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: "
                            f"{list(shape)}")
@@ -148,14 +151,15 @@ def _dtype(dtype) -> DType:
     return dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
 
 
-def zeros(*size, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+def zeros(*shape, size=None, dtype=None, device=None,
+          requires_grad: bool = False) -> Tensor:
     """Zeros of a shape given as numbers, a tuple or a list."""
-    return _filled(_shape(size), 0, _dtype(dtype), device, requires_grad)
+    return _filled(_shape(shape, size), 0, _dtype(dtype), device, requires_grad)
 
 
-def ones(*size, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+def ones(*shape, size=None, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
     """Ones of a shape given as numbers, a tuple or a list."""
-    return _filled(_shape(size), 1, _dtype(dtype), device, requires_grad)
+    return _filled(_shape(shape, size), 1, _dtype(dtype), device, requires_grad)
 
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
@@ -164,11 +168,11 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad: bool = Fal
     return _filled(_shape((size,)), fill_value, own, device, requires_grad)
 
 
-def empty(*size, dtype=None, device=None, requires_grad: bool = False,
+def empty(*shape, size=None, dtype=None, device=None, requires_grad: bool = False,
           memory_format=None) -> Tensor:
     """Memory as it comes, of a shape."""
     devices.resolve(device)
-    own = layout(_dtype(dtype), _shape(size))
+    own = layout(_dtype(dtype), _shape(shape, size))
     return Tensor(np.empty(own.numel, own.dtype.np), own).requires_grad_(requires_grad)
 
 
@@ -245,6 +249,7 @@ def _legacy(dtype: DType):
     return make
 
 
+Tensor._legacy = staticmethod(_legacy(dtypes.float32))
 LEGACY = {f"{d.legacy}Tensor": _legacy(d) for d in dtypes.ALL}
 
 

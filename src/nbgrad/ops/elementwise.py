@@ -28,6 +28,7 @@ class Elementwise(Op):
 
     def __init__(self, row: Row, numbers: int = 0) -> None:
         self.row, self.name, self.numbers = row, row.node, numbers
+        self.label = f"{row.name.removesuffix('_b')}_"
         self.codes: dict[tuple[bool, ...], tuple[int, ...]] = {}
         self.plans: dict[tuple, Plan] = {}
         self.into: dict[tuple, Plan] = {}
@@ -73,7 +74,6 @@ class Elementwise(Op):
               whole: bool = False) -> Plan:
         layouts = tuple(t._layout for t in inputs)
         shape = broadcast_shapes(*(l.shape for l in layouts))
-        label = f"{self.name.lower()}{'_' if target is not None else ''}()"
         if shape is None:
             raise RuntimeError(_mismatch(layouts))
         compute, result = self.result(layouts, attrs[len(attrs) - self.numbers:])
@@ -86,7 +86,7 @@ class Elementwise(Op):
             if not can_cast(result, own.dtype):
                 raise RuntimeError(f"result type {result.legacy} can't be cast to the desired "
                                    f"output type {own.dtype.legacy}")
-            check_overlap(target, inputs[1:], label)
+            check_overlap(target, inputs[1:])
             out, result = (own,), own.dtype
         row = self.row
         spec = Spec(row.name, (row.formula,), row.inputs, row.params, row.kind, compute, (result,))
@@ -147,6 +147,13 @@ class Elementwise(Op):
 
     def pick(self, attrs: tuple) -> tuple:
         return attrs
+
+    def saved_value(self, node, name):
+        names = {"result": -1, "self": 0, "other": 1, "exponent": 1}
+        codes = self.saves(tuple([n is not None for n in node.next]), node.attrs)
+        if names.get(name) in codes:
+            return _value(unpack(node)[codes.index(names[name])], node)
+        return super().saved_value(node, name)
 
 
 def _value(saved, node: Node) -> Tensor:
@@ -243,7 +250,7 @@ def can_cast(source: DType, to: DType) -> bool:
     return source.category <= to.category
 
 
-def check_overlap(target: Tensor, inputs, label: str) -> None:
+def check_overlap(target: Tensor, inputs) -> None:
     """Refuse a write over memory that an input reads at other indices."""
     own = target._layout
     if any(s == 0 and n > 1 for n, s in zip(own.shape, own.strides)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from nbgrad import dtypes
@@ -38,7 +36,7 @@ class EmbeddingBackward(Op):
 
     def forward(self, grad, idx, n, padding):
         idx = idx.reshape(-1).astype(np.int64, copy=False)
-        rows = grad.reshape(idx.size, math.prod(grad.shape[-1:]))
+        rows = grad.reshape(idx.size, grad.shape[-1])
         if padding is not None:
             rows, idx = rows[idx != padding], idx[idx != padding]
         return kernels.add_rows(rows[None], idx, n)[0]

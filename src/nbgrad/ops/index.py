@@ -13,7 +13,8 @@ from nbgrad.kernels.layout import broadcast_shapes, contiguous_strides
 from nbgrad.ops.apply import apply, apply_, view
 from nbgrad.ops.elementwise import OPS, with_number
 from nbgrad.ops.op import Op, wrap
-from nbgrad.ops.shape import SELECT, SLICE, UNSQUEEZE, axis, expand, permute, reshape
+from nbgrad.ops.pointwise import COPY
+from nbgrad.ops.shape import SELECT, SLICE, UNSQUEEZE, VIEW, axis, expand, permute, reshape
 from nbgrad.tensor import Tensor
 
 # x[...]: integers, slices, None and Ellipsis open a view; index tensors and masks then gather.
@@ -21,10 +22,10 @@ from nbgrad.tensor import Tensor
 
 def getitem(t: Tensor, key) -> Tensor:
     """`t[key]`, a view unless the key holds a tensor, list or mask of indices."""
-    t, arrays = _basic(t, _normal(t, key))
-    if all(a is None for a in arrays):
-        return t
-    return _advanced(t, arrays)
+    part, arrays = _basic(t, _normal(t, key))
+    if any(a is not None for a in arrays):
+        return _advanced(part, arrays)
+    return view(VIEW, t, (t._layout.shape,)) if part is t else part
 
 
 def setitem(t: Tensor, key, value) -> None:
@@ -35,14 +36,16 @@ def setitem(t: Tensor, key, value) -> None:
     if len(key) == 1 and isinstance(key[0], np.ndarray) and key[0].dtype == bool \
             and key[0].shape == t._layout.shape and value._layout.numel == 1:
         mask = wrap(key[0])
-        t.copy_(apply(OPS["where"], (mask, reshape(value, ()).to(t.dtype), t)))
+        filled = apply(OPS["where"], (mask, reshape(value, ()).to(t._layout.dtype), t))
+        apply_(COPY, t, (filled,), label="__setitem__")
         return
     window, arrays = _basic(t, key)
     if all(a is None for a in arrays):
         shape = value._layout.shape
         while len(shape) > len(window._layout.shape) and shape[0] == 1:
             shape = shape[1:]
-        window.copy_(value if shape == value._layout.shape else reshape(value, shape))
+        value = value if shape == value._layout.shape else reshape(value, shape)
+        apply_(COPY, window, (value,), label="__setitem__")
         return
     order, arrays = _front(arrays)
     moved = permute(window, order) if order else window
@@ -51,7 +54,7 @@ def setitem(t: Tensor, key, value) -> None:
         raise RuntimeError(f"shape mismatch: value tensor of shape {list(value._layout.shape)} "
                            f"cannot be broadcast to indexing result of shape {list(target)}")
     value = value.to(t._layout.dtype)
-    apply_(INDEX_PUT, moved, (value,), (arrays, False))
+    apply_(INDEX_PUT, moved, (value,), (arrays, False), "__setitem__")
 
 
 def _normal(t: Tensor, key) -> tuple:
@@ -145,7 +148,7 @@ def _basic(t: Tensor, key: tuple) -> tuple[Tensor, list]:
 
 def _slice(t: Tensor, d: int, s: slice) -> Tensor:
     if s == slice(None):
-        return view(SLICE, t, (d, 0, t._layout.shape[d], 1))
+        return t
     if s.step is not None and operator.index(s.step) <= 0:
         raise ValueError("step must be greater than zero")
     parts = [v.item() if isinstance(v, Tensor) else v for v in (s.start, s.stop, s.step)]
@@ -232,6 +235,7 @@ class IndexPut(Op):
     """In place: values written (or added) at index arrays."""
 
     name = "IndexPut"
+    label = "index_put_"
 
     def run_into(self, target, others, attrs) -> None:
         indexing, accumulate = attrs

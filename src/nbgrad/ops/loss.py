@@ -167,10 +167,11 @@ def _check_targets(x: Layout, target: Tensor, weight: Tensor | None, ignore_inde
     if weight is not None:
         own = weight._layout
         if own.shape != (classes,):
-            raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or "
-                               f"no classes but got weight tensor of shape: {list(own.shape)}")
+            raise RuntimeError(f"weight tensor should be defined either for all {classes} classes "
+                               f"or no classes but got weight tensor of shape: {list(own.shape)}")
         if own.dtype is not x.dtype:
-            raise RuntimeError(f"expected scalar type {x.dtype.legacy} but found {own.dtype.legacy}")
+            raise RuntimeError(f"expected scalar type {x.dtype.legacy} but found "
+                               f"{own.dtype.legacy}")
     places = target._array()
     bad = kernels.check_targets(places, classes, ignore_index)
     if bad >= 0:
@@ -296,8 +297,8 @@ def _difference(input: Tensor, target: Tensor, reduction: str, name: str) -> Ten
     a, b = input._layout, target._layout
     if a.shape != b.shape:
         warnings.warn(
-            f"Using a target size (torch.Size({list(b.shape)})) that is different to the input size "
-            f"(torch.Size({list(a.shape)})). This will likely lead to incorrect results due to "
+            f"Using a target size (torch.Size({list(b.shape)})) that is different to the input "
+            f"size (torch.Size({list(a.shape)})). This will likely lead to incorrect results due to "
             "broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
     difference = input - target
     expect_float(f"{name.removesuffix('_loss')}_cpu", difference._layout)
@@ -346,8 +347,8 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
     if input._layout.shape != target._layout.shape:
         raise ValueError(
             f"Using a target size (torch.Size({list(target._layout.shape)})) that is different to "
-            f"the input size (torch.Size({list(input._layout.shape)})) is deprecated. Please ensure "
-            "they have the same size.")
+            f"the input size (torch.Size({list(input._layout.shape)})) is deprecated. Please "
+            "ensure they have the same size.")
     if target._layout.dtype is not input._layout.dtype:
         raise RuntimeError(f"Found dtype {target._layout.dtype.legacy} but expected "
                            f"{input._layout.dtype.legacy}")
@@ -391,7 +392,8 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean",
     if reduction == "mean":
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
-            "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition."
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
             UserWarning, stacklevel=2)
     if log_target:

@@ -213,8 +213,8 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
                            f"{a.dtype.legacy} and {b.dtype.legacy}")
     if a.shape != b.shape:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{a.numel}] and src [{b.numel}] to have the "
-            f"same number of elements, but got {a.numel} and {b.numel} elements respectively")
+            f"inconsistent tensor size, expected tensor [{a.numel}] and src [{b.numel}] to have "
+            f"the same number of elements, but got {a.numel} and {b.numel} elements respectively")
     _check_dtype(a, b)
     return apply(DOT, (input, tensor))
 
@@ -275,8 +275,8 @@ def _check_addend(c: Layout, a: Layout, b: Layout, shape: tuple[int, ...]) -> No
     """The added tensor must have the product's dtype and broadcast to its shape."""
     for first, second, names in ((a, b, "mat1 and mat2"), (c, b, "self and mat2")):
         if first.dtype is not second.dtype:
-            raise RuntimeError(f"{names} must have the same dtype, but got {first.dtype.legacy} and "
-                               f"{second.dtype.legacy}")
+            raise RuntimeError(f"{names} must have the same dtype, but got {first.dtype.legacy} "
+                               f"and {second.dtype.legacy}")
     lead = len(shape) - len(c.shape)
     if lead < 0:
         raise RuntimeError(
@@ -384,7 +384,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         product = matmul(input, weight)
         return product if bias is None else product + bias
     if len(w.shape) != 2:
-        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {len(w.shape)}D")
+        raise RuntimeError("t() expects a tensor with <= 2 dimensions, but self is "
+                           f"{len(w.shape)}D")
     if len(x.shape) != 2:
         rows = reshape(input, (math.prod(x.shape[:-1]), x.shape[-1] if x.shape else 1))
         return reshape(linear(rows, weight, bias), x.shape[:-1] + w.shape[:1])

@@ -7,12 +7,23 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbgrad import dtypes, printing
-from nbgrad import device as devices
-from nbgrad.engine.mode import state
+from nbgrad import devices, dtypes, printing
 from nbgrad.kernels.elementwise import Spec, plan
-from nbgrad.kernels.layout import layout
-from nbgrad.ops import create, index, pointwise, reductions, shape
+from nbgrad.ops import (
+    conv,
+    create,
+    embedding,
+    index,
+    loss,
+    matmul,
+    norm,
+    pointwise,
+    pool,
+    random,
+    reductions,
+    shape,
+    softmax,
+)
 from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import OPS
 from nbgrad.tensor import AccumulateGrad, Tensor
@@ -36,6 +47,11 @@ FUNCTIONS |= {
     "scatter_add": index.scatter_add, "index_select": index.index_select,
     "index_add": index.index_add, "take": index.take, "nonzero": index.nonzero,
     "masked_fill": index.masked_fill, "masked_select": index.masked_select, "where": index.where,
+    "bernoulli": random.bernoulli, "multinomial": random.multinomial,
+    "softmax": softmax.softmax, "log_softmax": softmax.log_softmax,
+    **{f.__name__: f for f in (
+        matmul.mm, matmul.bmm, matmul.mv, matmul.dot, matmul.matmul, matmul.addmm, matmul.addmv,
+        matmul.addbmm, matmul.baddbmm, matmul.addr, matmul.outer, matmul.inner)},
 }
 
 #: name -> function, for the package only
@@ -44,9 +60,16 @@ PACKAGE_ONLY: dict = {
     **{f.__name__: f for f in (
         create.tensor, create.from_numpy, create.as_tensor, create.zeros, create.ones, create.full,
         create.empty, create.eye, create.arange, create.linspace, create.scalar_tensor,
-        create.full_like, create.is_tensor)},
+        create.full_like, create.is_tensor, pointwise.result_type)},
     "zeros_like": create.zeros_like, "ones_like": create.ones_like, "empty_like": create.empty_like,
     **create.LEGACY,
+    **{f.__name__: f for f in (
+        random.Generator, random.manual_seed, random.seed, random.initial_seed,
+        random.get_rng_state, random.set_rng_state, random.rand, random.randn, random.rand_like,
+        random.randn_like, random.randint, random.randint_like, random.randperm, random.normal,
+        random.dropout, conv.conv1d, conv.conv2d, conv.conv_transpose2d, pool.max_pool2d,
+        pool.adaptive_avg_pool2d, norm.batch_norm, norm.layer_norm, norm.group_norm,
+        embedding.embedding, loss.nll_loss)},
 }
 
 _METHODS_ONLY = {
@@ -54,6 +77,8 @@ _METHODS_ONLY = {
     "repeat": shape.tile_, "unfold": shape.unfold, "split_with_sizes": shape.split,
     "to": pointwise.to, "copy_": pointwise.copy_, "fill_": pointwise.fill_,
     "zero_": pointwise.zero_, "sum_to_size": reductions.sum_to_size,
+    "normal_": random.normal_, "uniform_": random.uniform_, "bernoulli_": random.bernoulli_,
+    "random_": random.random_,
     "masked_fill_": index.masked_fill_, "index_put_": index.index_put_,
     **create.METHODS,
 }
@@ -63,12 +88,6 @@ def _attach(methods: dict) -> None:
     for name, function in methods.items():
         if name not in Tensor.__dict__:
             setattr(Tensor, name, function)
-
-
-def attach(functions: dict) -> None:
-    """Add operations of another family to the package and to Tensor."""
-    FUNCTIONS.update(functions)
-    _attach(functions)
 
 
 _attach(FUNCTIONS)
@@ -105,7 +124,7 @@ def _ravel(self: Tensor) -> Tensor:
 
 
 Tensor.view_as, Tensor.reshape_as, Tensor.expand_as = _view_as, _reshape_as, _expand_as
-Tensor.type_as, Tensor.ravel, Tensor.detach = _type_as, _ravel, Tensor.detach
+Tensor.type_as, Tensor.ravel = _type_as, _ravel
 FUNCTIONS["ravel"] = _ravel
 FUNCTIONS["detach"] = Tensor.detach
 FUNCTIONS["broadcast_to"] = shape.expand
@@ -182,6 +201,8 @@ Tensor.__neg__ = FUNCTIONS["neg"]
 Tensor.__pos__ = FUNCTIONS["positive"]
 Tensor.__abs__ = FUNCTIONS["abs"]
 Tensor.__invert__ = pointwise.bitwise_not
+Tensor.__matmul__ = matmul.matmul
+Tensor.__rmatmul__ = lambda self, other: matmul.matmul(other, self)
 Tensor.__hash__ = object.__hash__
 Tensor.__getitem__ = index.getitem
 Tensor.__setitem__ = index.setitem
@@ -242,7 +263,7 @@ def _repr(self: Tensor) -> str:
     shown = (dtypes.get_default_dtype(), *((dtypes.int64, dtypes.bool_) if self.numel() else ()))
     node = self.grad_fn
     return printing.format_tensor(
-        self._array(), dtype_suffix=repr(own) if own not in shown else None,
+        self._array(), dtype_suffix=None if own in shown else f"dtype={own!r}",
         device_suffix=None, grad_fn=None if node is None else node.name(),
         requires_grad=self.requires_grad)
 
@@ -283,5 +304,3 @@ for _name, _function in SimpleNamespace(
         __float__=lambda self: float(self.item()), __int__=lambda self: int(self.item()),
         __reversed__=lambda self: create.from_numpy(self.numpy()[::-1].copy())).__dict__.items():
     setattr(Tensor, _name, _function)
-Tensor.device = property(lambda self: devices.CPU)
-_ = state, layout

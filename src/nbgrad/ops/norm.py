@@ -64,6 +64,12 @@ def _batch_dims(t: Tensor) -> tuple[int, ...]:
     return (0, *range(2, len(t._layout.shape)))
 
 
+def _inverse(var: np.ndarray, eps: float) -> np.ndarray:
+    """1 / std."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(var + eps)
+
+
 class BatchNorm(Op):
     """x (N, C, ...) normalised over all but its channels; outputs (y, mean, biased variance)."""
 
@@ -75,7 +81,7 @@ class BatchNorm(Op):
         x = inputs[0]._array()
         w, b = [None if t is None else t._array() for t in optional(inputs[1:], given)]
         mean, var = kernels.batch_norm_stats(x)
-        y = kernels.batch_norm_apply(x, mean, 1 / np.sqrt(var + eps), w, b)
+        y = kernels.batch_norm_apply(x, mean, _inverse(var, eps), w, b)
         return wrap((y, mean, var))
 
     def saves(self, needs, attrs):
@@ -105,7 +111,7 @@ class BatchNormEval(Op):
         given, eps = attrs
         x, mean, var = [t._array() for t in inputs[:3]]
         w, b = [None if t is None else t._array() for t in optional(inputs[3:], given)]
-        return wrap(kernels.batch_norm_apply(x, mean, 1 / np.sqrt(var + eps), w, b))
+        return wrap(kernels.batch_norm_apply(x, mean, _inverse(var, eps), w, b))
 
     def saves(self, needs, attrs):
         (weight, _), _ = attrs
@@ -124,7 +130,7 @@ class BatchNormEval(Op):
             if given[1] and wanted[-1]:
                 gb = grad.sum(dims)
         elif state.grad:
-            w, mean, var = [None if k not in kept else _as_channels(kept[k], grad) for k in (3, 1, 2)]
+            w, mean, var = [_as_channels(kept[k], grad) if k in kept else None for k in (3, 1, 2)]
             gx, gw, gb = _gradients(grad, kept[0], w, mean, var, eps, dims, dims)
         else:
             gx, gw, gb = apply(
@@ -142,8 +148,8 @@ class BatchNormBackward(Op):
     def run(self, inputs, attrs):
         g, x, mean, var, *w = [t._array() for t in inputs]
         train, need_gx, eps = attrs
-        found = kernels.batch_norm_backward(g, x, mean, 1 / np.sqrt(var + eps),
-                                            w[0] if w else None, train, need_gx)
+        found = kernels.batch_norm_backward(g, x, mean, _inverse(var, eps), w[0] if w else None,
+                                            train, need_gx)
         return tuple([None if a is None else wrap(a) for a in found])
 
 
@@ -194,7 +200,8 @@ class LayerNormBackward(Op):
         n = math.prod(shape)
         rows = (x.size // max(n, 1), n)
         gx, gw, gb = kernels.layer_norm_backward(
-            g.reshape(rows), x.reshape(rows), mean, inverse, w[0].reshape(n) if w else None, need_gx)
+            g.reshape(rows), x.reshape(rows), mean, inverse, w[0].reshape(n) if w else None,
+            need_gx)
         return (None if gx is None else wrap(gx.reshape(x.shape)), wrap(gw.reshape(shape)),
                 wrap(gb.reshape(shape)))
 
@@ -283,8 +290,8 @@ def _normalized(input: Tensor, normalized_shape, function: str) -> tuple[int, tu
                         "ints, not int")
     shape = tuple(int(n) for n in normalized_shape)
     if not shape:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing "
-                           "at least one element, but got normalized_shape = []")
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., "
+                           "containing at least one element, but got normalized_shape = []")
     return len(shape), shape
 
 
@@ -295,8 +302,8 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
     shape = input._layout.shape
     n, c = shape[:2]
     if c % num_groups:
-        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, but "
-                           f"got input of shape {list(shape)} and num_groups={num_groups}")
+        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, "
+                           f"but got input of shape {list(shape)} and num_groups={num_groups}")
     for name, v in (("weight", weight), ("bias", bias)):
         if v is not None and v._layout.shape != (c,):
             raise RuntimeError(
@@ -326,7 +333,8 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None,
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     running = [None if v is None else v.repeat(n) for v in (running_mean, running_var)]
-    y = batch_norm(reshape(input, (1, n * c, *shape[2:])), *running, None, None, True, momentum, eps)
+    rows = reshape(input, (1, n * c, *shape[2:]))
+    y = batch_norm(rows, *running, None, None, True, momentum, eps)
     for old, new in zip((running_mean, running_var), running):
         if old is not None:
             old.copy_(reshape(new, (n, c)).mean(0))

@@ -20,8 +20,11 @@ class Op:
 
     name: str
     outputs = 1
+    numbers = 0  # operands given as Python numbers, which are no inputs
+    label: str | None = None  # how messages name the in-place form
 
     def __init__(self) -> None:
+        self.label = self.label or f"{self.name.removesuffix('Backward0').lower()}_"
         self.Node = node_class(self.name)
         self.Node.op, self.Node.back, self.Node.outputs = self, self.backward, self.outputs
 
@@ -40,13 +43,17 @@ class Op:
     def saves(self, needs: tuple[bool, ...], attrs: tuple) -> tuple[int, ...]:
         return ()
 
+    def saved_value(self, node: Node, name: str):
+        """What PyTorch calls `grad_fn._saved_<name>`."""
+        raise AttributeError(f"{node.name()!r} object has no attribute '_saved_{name}'")
+
     def backward(self, node: Node, *grads):
         """The gradient of every input, or None where none is needed."""
         raise RuntimeError(f"{node.name()}: derivative not implemented")
 
 
 def node_class(name: str) -> type[Node]:
-    suffix = "" if name.endswith(("0", "1", "2")) else "Backward0"
+    suffix = "" if name.endswith(("0", "1", "2", "s")) and "Backward" in name else "Backward0"
     return type(f"{name}{suffix}", (Node,), {"__slots__": ()})
 
 

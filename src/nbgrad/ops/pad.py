@@ -42,7 +42,8 @@ def _replicate(n: int, before: int, after: int) -> np.ndarray:
 
 
 def _circular(n: int, before: int, after: int) -> np.ndarray:
-    return np.arange(-before, n + after) % n
+    first, rest = max(-before, 0), n + min(before, 0) + min(after, 0)
+    return first + np.arange(-max(before, 0), rest + max(after, 0)) % rest
 
 
 _PLACES = {"reflect": _reflect, "replicate": _replicate, "circular": _circular}

@@ -6,14 +6,13 @@ import numbers
 
 import numpy as np
 
-from nbgrad import device as devices
-from nbgrad import dtypes
+from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.elementwise import TABLE
 from nbgrad.kernels.elementwise import Spec, plan
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.elementwise import OPS, Elementwise, reduce_to, with_number
+from nbgrad.ops.elementwise import OPS, Elementwise, promote, reduce_to, with_number
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
 
@@ -345,6 +344,15 @@ def equal(input: Tensor, other: Tensor) -> bool:
         np.array_equal(input._array(), other._array()))
 
 
+def result_type(*operands) -> DType:
+    """The dtype that arithmetic on these tensors and numbers gives."""
+    tensors = tuple(v._layout for v in operands if isinstance(v, Tensor))
+    plain = tuple(v for v in operands if not isinstance(v, Tensor))
+    if tensors:
+        return promote(tensors, plain)
+    return max((dtypes.of_number(v) for v in plain), key=lambda d: d.category)
+
+
 FUNCTIONS |= {f.__name__: f for f in (
     rsub, clamp, clamp_, clamp_min, clamp_max, nan_to_num, logit, lerp, lerp_, addcmul, addcdiv,
     addcmul_, addcdiv_, float_power, bitwise_not, isclose, allclose, equal)}
@@ -405,6 +413,7 @@ class Copy(Op):
     """In place: another tensor's elements, broadcast and converted."""
 
     name = "CopyBackwards"
+    label = "copy_"
 
     def __init__(self) -> None:
         super().__init__()
@@ -438,7 +447,9 @@ class Copy(Op):
 class Fill(Op):
     """In place: one number everywhere."""
 
-    name = "Fill"
+    def __init__(self, name: str = "Fill") -> None:
+        self.name = name
+        super().__init__()
 
     def run_into(self, target, others, attrs) -> None:
         target._array()[...] = attrs[0]
@@ -447,7 +458,7 @@ class Fill(Op):
         return None if node.next[0] is None else grad.new_zeros(grad.shape)
 
 
-COPY, FILL = Copy(), Fill()
+COPY, FILL, ZERO = Copy(), Fill(), Fill("Zero")
 
 
 def copy_(input: Tensor, src, non_blocking: bool = False) -> Tensor:
@@ -469,7 +480,7 @@ def fill_(input: Tensor, value) -> Tensor:
 
 def zero_(input: Tensor) -> Tensor:
     """Write zeros, in place."""
-    return apply_(FILL, input, (), (0,))
+    return apply_(ZERO, input, (), (0,))
 
 
 def fill(input: Tensor, value) -> Tensor:

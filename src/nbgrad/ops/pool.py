@@ -109,7 +109,8 @@ def _pair(value, function: str, name: str) -> tuple[int, int]:
     found = (value, value) if isinstance(value, int) else tuple(map(int, value))
     found = found * 2 if len(found) == 1 else found
     if len(found) != 2:
-        raise RuntimeError(f"{function}: {name} must either be a single int, or a tuple of two ints")
+        raise RuntimeError(f"{function}: {name} must either be a single int, or a tuple of two "
+                           "ints")
     return found
 
 
@@ -120,8 +121,8 @@ def _planes(x: Tensor, function: str) -> tuple[Tensor, bool]:
     if len(shape) not in (3, 4):
         raise RuntimeError("non-empty 3D or 4D (batch mode) tensor expected for input")
     if 0 in shape[-3:]:
-        raise RuntimeError("Expected 3D or 4D (batch mode) tensor with optional 0 dim batch size for "
-                           f"input, but got:{list(shape)}")
+        raise RuntimeError("Expected 3D or 4D (batch mode) tensor with optional 0 dim batch size "
+                           f"for input, but got:{list(shape)}")
     expect_float(function, x._layout)
     return (x, True) if len(shape) == 4 else (unsqueeze(x, 0), False)
 
@@ -138,8 +139,8 @@ def _windows(x: Tensor, function: str, kernel, stride, padding, dilation, ceil_m
         raise RuntimeError(f"kernel size should be greater than zero, but got kH: {kernel[0]} kW: "
                            f"{kernel[1]}")
     if min(dilation) <= 0:
-        raise RuntimeError(f"dilation should be greater than zero, but got dilationH: {dilation[0]} "
-                           f"dilationW: {dilation[1]}")
+        raise RuntimeError("dilation should be greater than zero, but got dilationH: "
+                           f"{dilation[0]} dilationW: {dilation[1]}")
     for k, p, d in zip(kernel, padding, dilation):
         if p < 0:
             raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
@@ -189,10 +190,10 @@ def avg_pool2d(input: Tensor, kernel_size, stride=None, padding=0, ceil_mode: bo
         divisor_override: another divisor.
     """
     x, batched = _planes(input, "avg_pool2d")
-    kernel, stride, padding, _ = _windows(x, "avg_pool2d", kernel_size, stride, padding, 1, ceil_mode)
+    rules = _windows(x, "avg_pool2d", kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
-    y = apply(AVERAGE, (x,), (kernel, stride, padding, bool(ceil_mode), bool(count_include_pad),
+    y = apply(AVERAGE, (x,), (*rules[:3], bool(ceil_mode), bool(count_include_pad),
                               divisor_override))
     return y if batched else squeeze(y, 0)
 
@@ -206,7 +207,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size) -> Tensor:
     expect_tensor("adaptive_avg_pool2d", input=input)
     shape = input._layout.shape
     if len(shape) not in (3, 4):
-        raise RuntimeError(f"adaptive_avg_pool2d(): Expected 3D or 4D tensor, but got {list(shape)}")
+        raise RuntimeError("adaptive_avg_pool2d(): Expected 3D or 4D tensor, but got "
+                           f"{list(shape)}")
     for k in range(len(shape) - 3, len(shape)):
         if shape[k] == 0:
             raise RuntimeError(

@@ -8,8 +8,8 @@ import threading
 
 import numpy as np
 
-from nbgrad import device as devices
 from nbgrad import dtypes
+from nbgrad.devices import resolve
 from nbgrad.kernels.cpu import random as kernels
 from nbgrad.kernels.layout import layout
 from nbgrad.ops.apply import apply, apply_
@@ -36,7 +36,7 @@ class Generator:
     """
 
     def __init__(self, device="cpu") -> None:
-        self.device = devices.resolve(device) or devices.CPU
+        self.device = resolve(device)
         self._seed, self._offset = _DEFAULT_SEED, 0
         self._lock = threading.Lock()
 
@@ -127,7 +127,7 @@ def _normal(n: int, np_dtype, generator) -> np.ndarray:
 
 
 def _made(draw, kernel: str, size: tuple, generator, dtype, device, requires_grad) -> Tensor:
-    devices.resolve(device)
+    resolve(device)
     shape = _shape(size)
     own = layout(_floating(dtype, kernel), shape)
     return Tensor(draw(own.numel, own.dtype.np, generator), own).requires_grad_(requires_grad)
@@ -176,7 +176,7 @@ def randn_like(input: Tensor, *, generator: Generator | None = None, dtype=None,
 def randint(*args, generator: Generator | None = None, dtype=None, device=None,
             requires_grad: bool = False) -> Tensor:
     """Integers in [low, high): `randint(high, size)` or `randint(low, high, size)`."""
-    devices.resolve(device)
+    resolve(device)
     low, high, size = (0, *args) if len(args) == 2 else args
     low, high = int(low), int(high)
     found = dtypes.int64 if dtype is None else dtypes.as_dtype(dtype)
@@ -204,7 +204,7 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype=None
 def randperm(n: int, *, generator: Generator | None = None, dtype=None, device=None,
              requires_grad: bool = False) -> Tensor:
     """The integers from 0 to n - 1 in random order."""
-    devices.resolve(device)
+    resolve(device)
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     found = dtypes.int64 if dtype is None else dtypes.as_dtype(dtype)
@@ -359,7 +359,8 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > weights.shape[-1]:
-        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without "
+                           "replacement")
     if not np.isfinite(weights).all() or weights.min() < 0:
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if (weights.sum(-1) <= 0).any():

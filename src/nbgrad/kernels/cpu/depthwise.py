@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nbgrad.kernels.cpu.simd import copy_lanes, lanes
+from nbgrad.kernels.cpu.simd import aligned, copy_lanes, lanes
 from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange
 
 #: Places after a laid out plane that its last vector may overwrite: no register is longer.
@@ -76,27 +76,31 @@ def lay_plane(x, xo, layout, out, oo):
     height, width, stride_h, stride_w, first_h, first_w, rows, columns, plane = layout
     out[oo : oo + plane] = 0
     for top in first_h:
+        i0, i1 = _inside(top, stride_h, height, rows)
         for left in first_w:
-            begin = max((stride_w - 1 - left) // stride_w, 0)
-            end = min((stride_w - 1 + width - left) // stride_w, columns)
-            source = xo + top * width + left + begin * stride_w
-            count = end - begin
-            for i in range(rows):
-                if count > 0 and 0 <= top + i * stride_h < height:
-                    to = oo + begin
-                    if stride_w == 1:
-                        for j in range(0, count, lanes(x)):
-                            copy_lanes(x, source + j, count - j, out, to + j)
-                    else:
-                        j = 0
-                        while stride_w == 2 and j + 8 < count:
-                            _copy_even(x, source + 2 * j, out, to + j)
-                            j += 8
-                        while j < count:
-                            out[to + j] = x[source + j * stride_w]
-                            j += 1
-                source += stride_h * width
-                oo += columns
+            j0, j1 = _inside(left, stride_w, width, columns)
+            for i in range(i0, i1):
+                source = xo + (top + i * stride_h) * width + left + j0 * stride_w
+                to = oo + i * columns + j0
+                j, count = 0, j1 - j0
+                # Whole registers are written; the next row overwrites what hangs over.
+                while stride_w == 1 and j < count:
+                    copy_lanes(x, source + j, count - j, out, to + j)
+                    j += lanes(x)
+                while stride_w == 2 and j + 8 < count:
+                    _copy_even(x, source + 2 * j, out, to + j)
+                    j += 8
+                while j < count:
+                    copy_lanes(x, source + j * stride_w, 1, out, to + j)
+                    j += 1
+            oo += rows * columns
+
+
+@inline
+def _inside(first, stride, size, count):
+    # the range of i < count for which 0 <= first + i * stride < size
+    begin = min(max(-(first // stride), 0), count)
+    return begin, max(min(-((first - size) // stride), count), begin)
 
 
 @inline
@@ -118,17 +122,17 @@ def _add_taps(w, wo, laid, taps, sums):
 
 @inline
 def _close_rows(x, rows, columns, pitch, y, yo, end):
-    # y[yo + i * columns + j] = x[i * pitch + j]. Whole registers are written, but none past `end`:
-    # what hangs over is overwritten by the next row or plane.
+    # y[yo + i * columns + j] = x[i * pitch + j]. Whole registers are written: the next row or plane
+    # overwrites what hangs over, and rows too close to `end` for that are copied singly.
     n = lanes(x)
-    for i in range(rows):
+    reach = -(-columns // n) * n
+    free = min(max((end - yo - reach) // columns + 1, 0), rows)
+    for i in range(free):
         for j in range(0, columns, n):
-            place = yo + i * columns + j
-            if place + n <= end:
-                copy_lanes(x, i * pitch + j, n, y, place)
-            else:
-                for u in range(min(n, columns - j)):
-                    y[place + u] = x[i * pitch + j + u]
+            copy_lanes(x, i * pitch + j, n, y, yo + i * columns + j)
+    for i in range(free, rows):
+        for j in range(columns):
+            y[yo + i * columns + j] = x[i * pitch + j]
 
 
 @inline
@@ -140,8 +144,8 @@ def _planes(thin):
 def _forward_planes(x, w, bias, taps, layout, thin, begin, end, y):
     _, groups, group_in, group_out, backwards, rows, columns = thin
     pitch = layout.columns
-    laid = np.empty(layout.plane + SLACK, x.dtype)
-    padded = np.empty((rows - 1) * pitch + columns + SLACK, x.dtype)
+    laid = aligned(layout.plane + SLACK, x)
+    padded = aligned((rows - 1) * pitch + columns + SLACK, x)
     sums = padded[: padded.size - SLACK]
     for q in range(begin, end):
         o = q % (groups * group_out)
@@ -173,7 +177,7 @@ def _weight_channels(gy, x, taps, layout, thin, begin, end, gw):
     # Sums within a plane are in the dtype of x, by lanes; across planes in float64.
     images, groups, group_in, group_out, _, rows, columns = thin
     pitch, last = layout.columns, taps.size - 1
-    laid = np.empty(layout.plane + SLACK, x.dtype)
+    laid = aligned(layout.plane + SLACK, x)
     padded = np.zeros((rows - 1) * pitch + columns + SLACK, x.dtype)
     g = padded[: padded.size - SLACK]
     live = np.zeros(g.size, np.bool_)
