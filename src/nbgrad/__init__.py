@@ -10,6 +10,7 @@ from nbgrad.dtypes import dtype, get_default_dtype, promote_types, set_default_d
 from nbgrad.dtypes import float32, float64, int8, int16, int32, int64, uint8
 from nbgrad.engine.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from nbgrad.ops import methods as _methods
+from nbgrad.ops.show import show
 from nbgrad.printing import set_printoptions
 from nbgrad.tensor import Size, Tensor
 

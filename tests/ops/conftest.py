@@ -22,7 +22,7 @@ TOLERANCE = {np.float64: dict(rtol=1e-8, atol=1e-9), np.float32: dict(rtol=5e-4,
 
 def leaves(library, arrays, grad):
     """Tensors over copies of the arrays that keep their strides; floats want a gradient."""
-    made = [library.from_numpy(a.copy(order="K")) for a in arrays]
+    made = [library.from_numpy(np.array(a, order="K")) for a in arrays]
     for k, t in enumerate(made):
         if arrays[k].dtype.kind == "f" and (grad is None or k in grad):
             t.requires_grad_(True)
@@ -51,7 +51,7 @@ def outcome(library, call, arrays, grad, second):
         return library.autograd.grad(of, wrt, seeds, allow_unused=True, **options)
 
     def arrays_of(values, likes):
-        return [np.zeros(tuple(t.shape)) if g is None else g.detach().numpy()
+        return [np.zeros(tuple(t.shape)) if g is None else g.detach().numpy(force=True)
                 for g, t in zip(values, likes)]
 
     found.append(arrays_of(grads(tracked, wanted, seeds, retain_graph=True), wanted))

@@ -211,7 +211,14 @@ def _check_writable(op: Op, target: Tensor, others: tuple[Tensor, ...]) -> bool:
     """True if the write must be recorded; raises where PyTorch forbids it."""
     wants = target.requires_grad or any(t.requires_grad for t in others)
     view = target._view
-    if view is not None and wants:
+    if view is not None and (wants or view.base._node is not None):
+        if view.kind == "no_grad":
+            raise RuntimeError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode "
+                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
+                "You can clarify your code by moving both the view and the inplace either both "
+                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
+                "outside (if you want the inplace to be tracked).")
         if view.kind == "multi":
             raise RuntimeError(
                 f"Output {target._port} of {target._node.name() if target._node else op.name} is a "
@@ -221,13 +228,6 @@ def _check_writable(op: Op, target: Tensor, others: tuple[Tensor, ...]) -> bool:
         if type(view.base._node) is AccumulateGrad:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an "
                                "in-place operation.")
-        if view.kind == "no_grad":
-            raise RuntimeError(
-                "A view was created in no_grad mode and is being modified inplace with grad mode "
-                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
-                "You can clarify your code by moving both the view and the inplace either both "
-                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
-                "outside (if you want the inplace to be tracked).")
     if type(target._node) is AccumulateGrad:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place "
                            "operation.")
