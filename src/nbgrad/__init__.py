@@ -1,14 +1,14 @@
 """PyTorch's autograd with every kernel written in Python and compiled by Numba."""
 
-import gc as _gc
-
 __version__ = "0.1.0"
 
 from nbgrad import autograd
+from nbgrad.config import quiet_collector as _quiet_collector
 from nbgrad.devices import device
 from nbgrad.dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
 from nbgrad.dtypes import float32, float64, int8, int16, int32, int64, uint8
 from nbgrad.engine.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from nbgrad.kernels.options import get_num_threads, set_num_threads
 from nbgrad.ops import methods as _methods
 from nbgrad.ops.show import show
 from nbgrad.printing import set_printoptions
@@ -27,6 +27,4 @@ globals().update(_methods.PACKAGE_ONLY | _methods.FUNCTIONS)
 
 from nbgrad import data, models, nn, optim
 
-# A graph is many small objects, and a full pass of Python's garbage collector, which they provoke,
-# would walk the 60,000 objects of the compiler every time: it may pass over what exists by now.
-_gc.freeze()
+_quiet_collector()

@@ -54,18 +54,18 @@ def unpack(node: Node) -> tuple:
         raise RuntimeError(FREED)
     for value in values:
         if value._counter is not None:
-            _check(node, values)
-            break
+            return _checked(node, values)
     return values
 
 
-def _check(node: Node, values: tuple) -> None:
+def _checked(node: Node, values: tuple) -> tuple:
     versions = node.versions or (0,) * len(values)
     for value, expected in zip(values, versions):
         if value._counter is not None and value._counter.count != expected:
             raise RuntimeError(_written(node, value, expected))
         if getattr(value, "_detached", False):
             raise RuntimeError(DETACHED)
+    return values
 
 
 def _written(node: Node, value, expected: int) -> str:

@@ -59,3 +59,19 @@ def cuda_kernel(function):
     from numba import cuda
 
     return cuda.jit(function)
+
+
+def set_num_threads(count: int) -> None:
+    """Run parallel kernels on this many threads, at most the number the process started with.
+
+    Raises:
+        RuntimeError: fewer than one thread.
+    """
+    if count < 1:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+
+
+def get_num_threads() -> int:
+    """The number of threads that parallel kernels run on."""
+    return numba.get_num_threads()

@@ -133,7 +133,7 @@ class Module:
                 return
             if name in own.get(table, ()):
                 if not (value is None or (kind is Buffer and isinstance(value, Tensor))):
-                    raise TypeError(f"cannot assign '{_typename(value)}' as {word.rstrip('s')} "
+                    raise TypeError(f"cannot assign '{_typename(value)}' as {_SINGULAR[table]} "
                                     f"'{name}' (nbgrad.nn.{kind.__name__} or None expected)")
                 own[table][name] = value
                 return
@@ -553,6 +553,7 @@ _TABLES = (
     (Module, "_modules", "module"),
     (Buffer, "_buffers", "buffer"),
 )
+_SINGULAR = {"_parameters": "parameter", "_modules": "child module", "_buffers": "buffer"}
 
 
 class StateDict(OrderedDict):

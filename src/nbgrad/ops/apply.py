@@ -71,12 +71,23 @@ def link(node: Node, inputs, following, attrs) -> Node:
     node.place = provenance.here(3) if state.anomaly else None
     if len(inputs) == 2:
         a, b = inputs
-        node.layouts = (a._layout, b._layout)
+        key = (a._layout, b._layout)
+        node.layouts = _PAIRS.get(key) or _pair(key)
         node.ports = (a._port, b._port) if a._port or b._port else _FIRST_PORTS[2]
     else:
         node.layouts = tuple([t._layout for t in inputs])
         node.ports = tuple([t._port for t in inputs])
     return node
+
+
+# Pairs of layouts, shared by nodes: fewer objects for the garbage collector to walk.
+_PAIRS: dict[tuple, tuple] = {}
+
+
+def _pair(key: tuple) -> tuple:
+    if len(_PAIRS) > 4096:
+        _PAIRS.clear()
+    return _PAIRS.setdefault(key, key)
 
 
 def node_outputs(node: Node, outputs: tuple[Tensor, ...]) -> None:

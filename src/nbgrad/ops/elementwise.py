@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Elementwise(Op):
     def __init__(self, row: Row, numbers: int = 0) -> None:
         self.row, self.name, self.numbers = row, row.node, numbers
         self.label = f"{row.name.removesuffix('_b')}_"
+        self.pair: Pair | Literal[False] | None = None
         self.codes: dict[tuple[bool, ...], tuple[int, ...]] = {}
         self.plans: dict[tuple, Plan] = {}
         self.into: dict[tuple, Plan] = {}
@@ -117,14 +119,13 @@ class Elementwise(Op):
 
     def backward(self, node: Node, grad: Tensor):
         values = unpack(node)
-        following = node.next
-        if not state.grad and len(following) == 2 and following[0] is not None \
-                and following[1] is not None:
-            pair = pair_of(self)
-            if pair is not None:
-                a, b = node.layouts
-                if a is b and grad._layout is a:
-                    return pair.both(grad, values, node.attrs)
+        a, b = node.layouts if len(node.layouts) == 2 else (0, 1)
+        if a is b and a is grad._layout and None not in node.next and not state.grad:
+            pair = self.pair
+            if pair is None:
+                pair = self.pair = pair_of(self)
+            if pair is not False:
+                return pair.both(grad, values, node.attrs)
         return self.each(node, grad, values)
 
     def each(self, node: Node, grad: Tensor, values: tuple):
@@ -201,18 +202,14 @@ class Pair:
         names = (*row.inputs, "y")
         self.inputs = (row.seed, *(names[k] if k >= 0 else "y" for k in self.codes))
         self.row, self.params = row, row.params
-        self.plans: dict[Layout, Plan] = {}
+        self.plans: dict[Layout, tuple] = {}
 
     def both(self, grad: Tensor, values: tuple, attrs: tuple) -> tuple[Tensor, Tensor]:
         own = grad._layout
         found = self.plans.get(own)
         if found is None:
-            spec = Spec(f"{self.row.name}_vjp", self.row.pullbacks, self.inputs, self.params, "arith",
-                        own.dtype, (own.dtype, own.dtype))
-            if len(self.plans) >= _MOST_PLANS:
-                self.plans.clear()
-            found = self.plans[own] = plan(spec, own.shape, (own,) * len(self.inputs))
-        run, (first, second), size, (np_dtype, _) = found
+            found = self._plan(own)
+        run, first, second, size, np_dtype = found
         ga, gb = empty(size, np_dtype), empty(size, np_dtype)
         if len(values) == 2 and not attrs:
             run(ga, gb, grad._data, values[0]._data, values[1]._data)
@@ -220,13 +217,21 @@ class Pair:
             run(ga, gb, grad._data, *[v._data for v in values], *attrs)
         return Tensor(ga, first), Tensor(gb, second)
 
+    def _plan(self, own: Layout) -> tuple:
+        spec = Spec(f"{self.row.name}_vjp", self.row.pullbacks, self.inputs, self.params, "arith",
+                    own.dtype, (own.dtype, own.dtype))
+        if len(self.plans) >= _MOST_PLANS:
+            self.plans.clear()
+        made = plan(spec, own.shape, (own,) * len(self.inputs))
+        self.plans[own] = found = (made.run, *made.layouts, made.size, made.np_dtypes[0])
+        return found
 
-@lru_cache(None)
-def pair_of(op: Elementwise) -> Pair | None:
+
+def pair_of(op: Elementwise) -> Pair | Literal[False]:
     """The fused backward of a binary op that computes something for both inputs."""
     simple = all(e.is_var for e in op.row.pullbacks)
     constant = any(e.is_const for e in op.row.pullbacks)
-    return None if simple or constant or op.numbers else Pair(op)
+    return False if simple or constant or op.numbers else Pair(op)
 
 
 def reduce_to(grad: Tensor, like: Layout) -> Tensor:

@@ -207,21 +207,21 @@ Tensor.__hash__ = object.__hash__
 Tensor.__getitem__ = index.getitem
 Tensor.__setitem__ = index.setitem
 
-_plans: dict = {}
-_row = OPS["add"].row
+_sums: dict = {}
 
 
 def _accumulate(self: Tensor, other: Tensor) -> None:
     """Add in place to a sum that nobody else sees: no version, no history."""
-    key = self._layout, other._layout
-    found = _plans.get(key)
-    if found is None:
-        own = self._layout
-        spec = Spec("add", (_row.formula,), ("a", "b"), (), "arith", own.dtype, (own.dtype,))
-        if len(_plans) > 4096:
-            _plans.clear()
-        found = _plans[key] = plan(spec, own.shape, key, (own,), self._data.size == own.numel)
-    found.run(self._data, self._data, other._data)
+    key = (self._layout, other._layout)
+    run = _sums.get(key)
+    if run is None:
+        own, row = self._layout, OPS["add"].row
+        spec = Spec("add", (row.formula,), ("a", "b"), (), "arith", own.dtype, (own.dtype,))
+        if len(_sums) > 4096:
+            _sums.clear()
+        whole = self._data.size == own.numel
+        run = _sums[key] = plan(spec, own.shape, key, (own,), whole).run
+    run(self._data, self._data, other._data)
 
 
 Tensor.accumulate_ = _accumulate

@@ -1,0 +1,109 @@
+"""Networks as a row of blocks and a head, so that the first blocks can be frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import nbgrad
+from finetuning.options import Mistake
+from nbgrad import CheckpointError, nn
+from nbgrad.models import MobileNetV2, ResNet, SmallCNN, weights
+
+
+class Plan(NamedTuple):
+    """How a network is taken apart: `head(block(...(block(image))))` is what it computes."""
+
+    head: str
+    blocks: Callable[[nn.Module], list[nn.Module]]
+
+
+def _mobilenet_v2(model: MobileNetV2) -> list[nn.Module]:
+    *blocks, last = model.features
+    return [*blocks, nn.Sequential(last, nn.AdaptiveAvgPool2d(1), nn.Flatten())]
+
+
+def _resnet18(model: ResNet) -> list[nn.Module]:
+    first = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
+    *blocks, last = [*model.layer1, *model.layer2, *model.layer3, *model.layer4]
+    return [first, *blocks, nn.Sequential(last, model.avgpool, nn.Flatten())]
+
+
+def _small_cnn(model: SmallCNN) -> list[nn.Module]:
+    *blocks, last = model.features
+    return [*blocks, nn.Sequential(last, model.pool)]
+
+
+PLANS = {
+    "mobilenet_v2": Plan("classifier", _mobilenet_v2),
+    "resnet18": Plan("fc", _resnet18),
+    "small_cnn": Plan("classifier", _small_cnn),
+}
+
+
+class Network:
+    """A model of `nbgrad.models` with a fresh head, over which blocks and head are views.
+
+    Args:
+        name: of the model.
+        classes: outputs of the head.
+        source: "auto", "none" or the path of a checkpoint, of which all but the head is taken.
+    """
+
+    def __init__(self, name: str, classes: int, source: str) -> None:
+        self.name = name
+        self.plan = PLANS[name]
+        self.model = getattr(nbgrad.models, name)(num_classes=classes)
+        self.path = _find(name, source)
+        if self.path is not None:
+            self._load_backbone()
+        self.blocks = self.plan.blocks(self.model)
+        self.head = getattr(self.model, self.plan.head)
+
+    def _load_backbone(self) -> None:
+        state = nbgrad.load(self.path)
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{self.path} holds no dict of tensors, but a {type(state).__name__}")
+        own = {key: value for key, value in self.model.state_dict().items() if self._in_head(key)}
+        given = {key: value for key, value in state.items() if not self._in_head(key)}
+        try:
+            self.model.load_state_dict({**given, **own})
+        except (RuntimeError, TypeError) as error:
+            known = self.model.state_dict().keys() - own.keys()
+            odd = [key for key in given if key not in known]
+            why = (f"{len(known - given.keys())} of its {len(known)} tensors are missing, and "
+                   f"{len(odd)} belong to something else" + f" (such as {odd[0]})" * bool(odd))
+            if not odd and known == given.keys():
+                why = " ".join(str(error).split("\n\t")[1].split())
+            raise CheckpointError(f"{self.path} is not of a {self.name}: {why}") from error
+
+    def _in_head(self, key: str) -> bool:
+        return key.startswith(f"{self.plan.head}.")
+
+    def frozen_blocks(self, freeze: str) -> int:
+        """How many of the first blocks `--freeze` keeps as they are."""
+        total = len(self.blocks)
+        trained = {"backbone": 0, "none": total}.get(freeze)
+        trained = int(freeze) if trained is None else trained
+        if trained > total:
+            raise Mistake(f"--freeze {freeze}: {self.name} has {total} blocks")
+        return total - trained
+
+    def freeze(self, count: int) -> tuple[nn.Module, nn.Module]:
+        """Freeze the first `count` blocks; they, and the rest with the head, as two modules."""
+        self.model.unfreeze()
+        frozen, trained = self.blocks[:count], self.blocks[count:]
+        for block in frozen:
+            block.freeze()
+        return nn.Sequential(*frozen), nn.Sequential(*trained, self.head)
+
+    def size(self, trained: bool = False) -> int:
+        """The number of parameters, or of those that train."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad or not trained)
+
+
+def _find(name: str, source: str):
+    try:
+        return weights.find(name, source)
+    except (FileNotFoundError, ValueError) as error:
+        raise Mistake(" ".join(str(error).split())) from error
