@@ -25,10 +25,11 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 bench: $(VENV)/bench.stamp
+	$(BIN)/asv machine --yes
 	cd benchmarks && $(abspath $(BIN))/asv run --show-stderr $(ARGS) HEAD^!
 
 check-bench: $(VENV)/bench.stamp
-	cd benchmarks && $(abspath $(BIN))/asv check --python=$(abspath $(BIN))/python
+	cd benchmarks && $(abspath $(BIN))/asv check --python=same
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
@@ -58,7 +59,6 @@ $(VENV)/test.stamp: $(VENV)/finetune.stamp
 
 $(VENV)/bench.stamp: $(VENV)/python.stamp pyproject.toml
 	$(PIP) --editable '.[bench]'
-	$(BIN)/asv machine --yes
 	@touch $@
 
 $(VENV)/lint.stamp: $(VENV)/python.stamp pyproject.toml

@@ -27,9 +27,9 @@ def _benchmarks():
 
 
 def _first(suite) -> tuple:
-    """The first value of each parameter; a list of values may stand for a single parameter."""
+    """The first value of each parameter; as asv has it, a plain list is that of a single one."""
     params = getattr(suite, "params", ())
-    if params and not isinstance(params[0], list):
+    if params and not isinstance(params[0], list | tuple):
         params = (params,)
     return tuple(values[0] for values in params)
 

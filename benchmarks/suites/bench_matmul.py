@@ -22,7 +22,7 @@ class Square:
 
 
 class Batched:
-    params = [(64, 32, 32, 32), (16, 128, 64, 128)]
+    params = ([(64, 32, 32, 32), (16, 128, 64, 128)],)
     param_names = ["batch_m_k_n"]
 
     def setup(self, shape):
@@ -36,7 +36,7 @@ class Batched:
 
 
 class Linear:
-    params = [(32, 1280, 10), (128, 784, 256), (64, 512, 1000)]
+    params = ([(32, 1280, 10), (128, 784, 256), (64, 512, 1000)],)
     param_names = ["batch_in_out"]
 
     def setup(self, shape):

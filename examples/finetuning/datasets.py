@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from finetuning.options import Mistake, Options
 from tqdm import tqdm
 
+from finetuning.options import Mistake, Options
 from nbgrad import DataError
 from nbgrad.data import Dataset, Digits, FashionMNIST, ImageFolder, Subset, read_image
 from nbgrad.data.transforms import (

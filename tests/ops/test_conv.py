@@ -10,17 +10,17 @@ N = np.random.default_rng(1).standard_normal
 # x, w, options of conv2d
 CASES = [
     ((2, 3, 8, 9), (4, 3, 3, 3), {}),
-    ((2, 3, 8, 9), (4, 3, 3, 3), dict(stride=2, padding=1)),
-    ((1, 4, 7, 7), (6, 2, 3, 2), dict(padding=(2, 1), groups=2, dilation=(1, 2))),
-    ((2, 6, 9, 5), (6, 1, 3, 3), dict(stride=(2, 1), padding=1, groups=6)),
-    ((1, 2, 6, 6), (3, 2, 4, 2), dict(padding="same")),
-    ((1, 2, 7, 6), (3, 2, 4, 3), dict(padding="same", dilation=(1, 3))),
-    ((1, 2, 6, 6), (3, 2, 3, 3), dict(padding="valid", stride=3)),
+    ((2, 3, 8, 9), (4, 3, 3, 3), {"stride": 2, "padding": 1}),
+    ((1, 4, 7, 7), (6, 2, 3, 2), {"padding": (2, 1), "groups": 2, "dilation": (1, 2)}),
+    ((2, 6, 9, 5), (6, 1, 3, 3), {"stride": (2, 1), "padding": 1, "groups": 6}),
+    ((1, 2, 6, 6), (3, 2, 4, 2), {"padding": "same"}),
+    ((1, 2, 7, 6), (3, 2, 4, 3), {"padding": "same", "dilation": (1, 3)}),
+    ((1, 2, 6, 6), (3, 2, 3, 3), {"padding": "valid", "stride": 3}),
     ((3, 5, 1, 1), (2, 5, 1, 1), {}),
-    ((0, 2, 5, 5), (3, 2, 3, 3), dict(padding=1)),
-    ((2, 5, 5), (3, 2, 3, 3), dict(padding=1)),
+    ((0, 2, 5, 5), (3, 2, 3, 3), {"padding": 1}),
+    ((2, 5, 5), (3, 2, 3, 3), {"padding": 1}),
     ((1, 17, 13, 11), (33, 17, 1, 1), {}),
-    ((1, 3, 19, 17), (8, 3, 7, 7), dict(stride=2, padding=3)),
+    ((1, 3, 19, 17), (8, 3, 7, 7), {"stride": 2, "padding": 3}),
 ]
 
 
@@ -39,8 +39,8 @@ def test_strides(same):
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("x, w, options", [
-    ((2, 3, 9), (4, 3, 3), dict(padding=1)), ((4, 9), (4, 2, 3), dict(groups=2, stride=2)),
-    ((2, 3, 9), (4, 3, 4), dict(padding="same")), ((2, 3, 9), (4, 3, 3), dict(dilation=2)),
+    ((2, 3, 9), (4, 3, 3), {"padding": 1}), ((4, 9), (4, 2, 3), {"groups": 2, "stride": 2}),
+    ((2, 3, 9), (4, 3, 4), {"padding": "same"}), ((2, 3, 9), (4, 3, 3), {"dilation": 2}),
 ], ids=str)
 def test_conv1d(same, x, w, options):
     same(lambda lib, x, w, b: lib.conv1d(x, w, b, **options), N(x), N(w), N(w[0]))
@@ -48,8 +48,8 @@ def test_conv1d(same, x, w, options):
 
 @pytest.mark.parametrize("x, w, options", [
     ((2, 3, 5, 4), (3, 4, 3, 3), {}), ((3, 5, 4), (3, 4, 3, 3), {}),
-    ((2, 3, 5, 4), (3, 4, 3, 2), dict(stride=2, padding=1, output_padding=1)),
-    ((1, 4, 3, 3), (4, 2, 2, 3), dict(groups=2, dilation=2, stride=(1, 2))),
+    ((2, 3, 5, 4), (3, 4, 3, 2), {"stride": 2, "padding": 1, "output_padding": 1}),
+    ((1, 4, 3, 3), (4, 2, 2, 3), {"groups": 2, "dilation": 2, "stride": (1, 2)}),
 ], ids=str)
 def test_conv_transpose2d(same, x, w, options):
     channels = w[1] * options.get("groups", 1)
@@ -81,7 +81,8 @@ ERRORS = [
     "conv2d(z(4, 3, 32, 32), z(16, 8, 3, 3))", "conv2d(z(4, 8, 2, 2), z(16, 8, 3, 3))",
     "conv2d(z(4, 8, 2, 2), z(16, 8, 3, 3), padding='same', stride=2)",
     "conv2d(z(4, 8, 2, 2), z(16, 8, 3, 3), padding='foo')", "conv2d(z(4, 8), z(16, 8, 3, 3))",
-    "conv2d(z(4, 8, 4, 4), z(16, 8, 3, 3), z(4))", "conv2d(z(4, 8, 4, 4), z(16, 4, 3, 3), groups=3)",
+    "conv2d(z(4, 8, 4, 4), z(16, 8, 3, 3), z(4))",
+    "conv2d(z(4, 8, 4, 4), z(16, 4, 3, 3), groups=3)",
     "conv2d(z(4, 8, 4, 4), z(16, 8, 3, 3), stride=0)", "conv2d(z(4, 8, 0, 4), z(16, 8, 1, 1))",
     "conv2d(z(4, 8, 4, 4), z(16, 8, 3, 3), padding=-1)",
     "conv2d(z(4, 8, 4, 4), z(16, 8, 3, 3), dilation=0)",

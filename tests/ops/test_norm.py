@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 N = np.random.default_rng(3).standard_normal
+AFFINE = [(True, True), (False, False), (True, False), (False, True)]
 SHAPES = [(4, 3, 5, 6), (2, 3, 63), (7, 5), (2, 1, 3), (1, 4, 9), (5, 130)]
 
 
@@ -12,7 +13,7 @@ def given(shape, weight, bias):
 
 
 def named(lib, weight, bias, rest):
-    """Weight and bias by name; torch cannot differentiate twice without a weight, so it gets ones."""
+    """Weight and bias by name; for its second derivatives torch needs a weight and gets ones."""
     names = [n for n, there in (("weight", weight), ("bias", bias)) if there]
     theirs = lib.Tensor.__module__.startswith("torch")
     return ({"weight": lib.ones_like(rest[0].detach())} if theirs and bias and not weight else {}) \
@@ -20,7 +21,7 @@ def named(lib, weight, bias, rest):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("weight, bias", [(True, True), (False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("weight, bias", AFFINE)
 def test_batch_norm_of_a_batch(same, shape, weight, bias):
     def call(lib, x, *rest):
         return lib.batch_norm(x, None, None, training=True, **named(lib, weight, bias, rest))
@@ -29,7 +30,7 @@ def test_batch_norm_of_a_batch(same, shape, weight, bias):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("weight, bias", [(True, True), (False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("weight, bias", AFFINE)
 @pytest.mark.parametrize("frozen", [False, True])
 def test_batch_norm_of_running_statistics(same, shape, weight, bias, frozen):
     def call(lib, x, mean, var, *rest):
@@ -75,13 +76,14 @@ def test_large_mean(same):
     same(lambda lib, x: lib.layer_norm(x, (50,)), N((8, 3, 50)) + 100)
 
 
-@pytest.mark.parametrize("shape, inner", [((4, 6), 1), ((2, 3, 5), 2), ((2, 3, 5), 3), ((70, 33), 1),
-                                          ((7,), 1), ((0, 3), 1)], ids=str)
-@pytest.mark.parametrize("weight, bias", [(True, True), (False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("shape, inner", [
+    ((4, 6), 1), ((2, 3, 5), 2), ((2, 3, 5), 3), ((70, 33), 1), ((7,), 1), ((0, 3), 1)], ids=str)
+@pytest.mark.parametrize("weight, bias", AFFINE)
 def test_layer_norm(same, shape, inner, weight, bias):
     own = shape[-inner:]
     rest = [N(own) for there in (weight, bias) if there]
-    same(lambda lib, x, *rest: lib.layer_norm(x, own, **named(lib, weight, bias, rest)), N(shape), *rest)
+    same(lambda lib, x, *rest: lib.layer_norm(x, own, **named(lib, weight, bias, rest)), N(shape),
+         *rest)
 
 
 def test_layer_norm_with_frozen_parts(same):

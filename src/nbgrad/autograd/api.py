@@ -178,4 +178,4 @@ def _method(self: Tensor, gradient=None, retain_graph=None, create_graph=False,
     backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
 
-Tensor.backward = _method
+setattr(Tensor, "backward", _method)  # noqa: B010

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from nbgrad.engine.mode import no_grad, state
 from nbgrad.engine.node import Node
@@ -11,8 +12,15 @@ from nbgrad.ops.apply import link, rebase
 from nbgrad.tensor import AccumulateGrad, Saved, Tensor
 
 
-class _Context:
+class _Context(Node):
     """What `forward` leaves for `backward`; also the node of the graph."""
+
+    __slots__ = ("__dict__", "outputs")
+    function: type[Function]
+    _needs: tuple[bool, ...]
+    _saved_positions: list[int | None] | None
+    _tensor_positions: tuple[int, ...]
+    _output_shapes: tuple
 
     @property
     def saved_tensors(self) -> tuple:
@@ -50,10 +58,10 @@ class _Context:
         self._materialize = bool(value)
 
 
-class _FunctionNode(Node, _Context):
+class _FunctionNode(_Context):
     """The node of a user's function."""
 
-    __slots__ = ("__dict__", "outputs")
+    __slots__ = ()
 
     def __init__(self) -> None:
         self._to_save: tuple = ()
@@ -129,7 +137,8 @@ class Function:
         tensor(12.)
     """
 
-    setup_context = None
+    setup_context: Any = None
+    _node_class: type[_FunctionNode]
 
     @staticmethod
     def forward(*args, **kwargs):
@@ -201,7 +210,8 @@ def _record(node: _FunctionNode, inputs: list[Tensor], outs: tuple) -> tuple:
         made._node, made._port = node, port
         saved_as[id(o)] = (made, port)
         fresh.append(made)
-    values, where = [], []
+    values: list = []
+    where: list[int | None] = []
     for t in node._to_save:
         if t is None:
             where.append(None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from heapq import heappop, heappush
+from typing import Any
 
 from nbgrad.engine import provenance
 from nbgrad.engine.mode import state
-from nbgrad.engine.node import Node
+from nbgrad.engine.node import Node, hooks_of
 
 
 def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph: bool,
@@ -24,7 +25,7 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
         wanted: where given, only nodes on a path to these run.
         accumulate: whether wanted leaves also add to their `.grad`.
     """
-    needed = None if wanted is None else _needed([r[0] for r in roots], wanted)
+    needed: Any = None if wanted is None else _needed([r[0] for r in roots], wanted)
     waiting: dict[int, list] = {}
     heap: list[int] = []
     found: dict[tuple[Node, int], object] = {}
@@ -117,23 +118,24 @@ def _check_nan(node: Node, inputs) -> None:
 
 def _before(node: Node, grads):
     """Tensor hooks, node pre-hooks, then retained gradients, in PyTorch's order."""
+    hooks = hooks_of(node)
     grads = [grads] if node.outputs == 1 else grads
     for port, grad in enumerate(grads):
-        for hook in node.hooks.of("tensor", port):
+        for hook in hooks.of("tensor", port):
             if grad is not None:
                 replaced = hook(grad)
                 grad = grads[port] = grad if replaced is None else replaced
-    for hook in node.hooks.of("pre"):
+    for hook in hooks.of("pre"):
         replaced = hook(tuple(grads))
         grads = list(grads if replaced is None else replaced)
-    for port, slot in node.hooks.retained.items():
+    for port, slot in hooks.retained.items():
         if grads[port] is not None:
             slot.retain(grads[port])
     return grads[0] if node.outputs == 1 else grads
 
 
 def _after(node: Node, inputs, grads):
-    for hook in node.hooks.of("post"):
+    for hook in hooks_of(node).of("post"):
         outputs = (grads,) if node.outputs == 1 else tuple(grads)
         replaced = hook(inputs if type(inputs) is tuple else (inputs,), outputs)
         inputs = inputs if replaced is None else replaced

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
+
+from nbgrad.engine import provenance
 
 next_number = count().__next__
 
@@ -18,8 +21,17 @@ class Node:
 
     __slots__ = ("__weakref__", "attrs", "hooks", "layouts", "next", "number", "place",
                  "ports", "saved", "versions")
-    op = None
+    op: Any = None
     outputs = 1
+    number: int
+    next: tuple[Node | None, ...]
+    ports: tuple[int, ...]
+    attrs: tuple
+    layouts: tuple
+    saved: Any
+    versions: tuple[int, ...] | None
+    hooks: Hooks | None
+    place: provenance.Place | None
 
     @staticmethod
     def back(node, *grads):
@@ -75,7 +87,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self.kinds: dict[tuple[str, int], dict[int, object]] = {}
-        self.retained: dict[int, object] = {}
+        self.retained: dict[int, Any] = {}
 
     def add(self, kind: str, port: int, hook) -> Handle:
         registered = self.kinds.setdefault((kind, port), {})

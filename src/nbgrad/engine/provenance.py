@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import CodeType
+from types import CodeType, FrameType
 
 Place = tuple[CodeType, int]
 
@@ -14,7 +14,7 @@ def here(depth: int = 1) -> Place | None:
     Holding these two keeps no frame, and so no variable, alive; the line is worked out
     only if someone asks.
     """
-    frame = sys._getframe(depth)
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not (module == "nbgrad" or module.startswith("nbgrad.")):

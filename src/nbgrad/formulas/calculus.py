@@ -18,7 +18,7 @@ def pullback(root: Expr, seed: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]
             continue
         if node.op is SELECT:
             cond, then, otherwise = node.args
-            parts = (None, select(cond, g, zero), select(cond, zero, g))
+            parts: tuple[Expr | None, ...] = (None, select(cond, g, zero), select(cond, zero, g))
         elif node.op.d is None:
             continue
         else:

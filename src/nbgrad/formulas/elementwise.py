@@ -61,7 +61,7 @@ del TABLE["pow_raw"]
 pow_ = row("pow", POW(a, b), inputs="a b", node="Pow", domain=((0.3, 2), (-2, 2)),
            d=(select(eq(b, 0), 0, b * POW(a, b - 1)),
               select(eq(a, 0) & (b >= 0), 0, y * log(a))))
-POW.formula.op.d = pow_._d
+POW.derivative(*(pow_.partials or ()))
 sqrt_pow = row("sqrt_pow", sqrt(x), d=0.5 / sqrt(x), kind="float", node="Pow", domain=(0.2, 3))
 hypot = primitive("hypot", "math.hypot({}, {})", inputs="a b", d=(a / y, b / y), kind="float",
                   domain=((0.3, 2), (0.3, 2)))
@@ -69,14 +69,14 @@ hypot = primitive("hypot", "math.hypot({}, {})", inputs="a b", d=(a / y, b / y),
 # Trigonometric and hyperbolic
 sin = primitive("sin", "math.sin({})", d=None, kind="float")
 cos = primitive("cos", "math.cos({})", d=-sin(x), kind="float")
-sin._d = sin.formula.op.d = (cos(x),)
+sin.derivative(cos(x))
 tan = primitive("tan", "math.tan({})", d=1 + y * y, kind="float", domain=(-1.2, 1.2))
 asin = primitive("asin", "math.asin({})", d=rsqrt(1 - x * x), kind="float", domain=(-0.9, 0.9))
 acos = primitive("acos", "math.acos({})", d=-rsqrt(1 - x * x), kind="float", domain=(-0.9, 0.9))
 atan = primitive("atan", "math.atan({})", d=1 / (x * x + 1), kind="float")
 sinh = primitive("sinh", "math.sinh({})", d=None, kind="float")
 cosh = primitive("cosh", "math.cosh({})", d=sinh(x), kind="float")
-sinh._d = sinh.formula.op.d = (cosh(x),)
+sinh.derivative(cosh(x))
 tanh = primitive("tanh", "math.tanh({})", d=1 - y * y, kind="float")
 asinh = primitive("asinh", "math.asinh({})", d=rsqrt(x * x + 1), kind="float")
 acosh = primitive("acosh", "math.acosh({})", d=rsqrt(x * x - 1), kind="float", domain=(1.2, 4))
@@ -106,7 +106,7 @@ logaddexp = primitive("logaddexp", inputs="a b", kind="float",
 # Activations
 relu = row("relu", select(x < 0, 0, x), d=select(y <= 0, 0, 1), kinks=(0,))
 _capped = select(x < lo, lo, select(x > hi, hi, x))
-hardtanh = row("hardtanh", _capped, params="lo hi", d=select((x <= lo) | (x >= hi), 0, 1),
+hardtanh = row("hardtanh", _capped, params="lo hi", d=select((x > lo) & (x < hi), 1, 0),
                kinks=(-1, 1))
 leaky_relu = row("leaky_relu", select(x > 0, x, slope * x), params="slope", kinks=(0,))
 prelu = row("prelu", select(x > 0, x, w * x), inputs="x w", kinks=(0,), node="PreluKernel")
@@ -132,8 +132,8 @@ hardswish = row("hardswish", select(x <= -3, 0, select(x >= 3, x, x * (x + 3) / 
                 d=select(x < -3, 0, select(x <= 3, x / 3 + 0.5, 1)), kinks=(-3, 3))
 hardshrink = row("hardshrink", select((x >= -limit) & (x <= limit), 0, x), params="limit",
                  kinks=(-0.5, 0.5))
-softshrink = row("softshrink", select(x > limit, x - limit, select(x < -limit, x + limit, 0)),
-                 params="limit", kinks=(-0.5, 0.5))
+softshrink = row("softshrink", params="limit", kinks=(-0.5, 0.5), formula=select(
+    (x >= -limit) & (x <= limit), 0, select(x > 0, x - limit, x + limit)))
 tanhshrink = row("tanhshrink", x - tanh(x), kind="float", node="Sub")
 threshold = row("threshold", select(x <= limit, value, x), params="limit value",
                 d=select(x <= limit, 0, 1), kinks=(0.5,))
@@ -169,7 +169,7 @@ trunc_divide = row("trunc_divide", trunc(a / b), inputs="a b", d=(0, 0), node="D
                    domain=((0.6, 0.9), (1.1, 1.9)))
 remainder = primitive("remainder", "({} % {})", inputs="a b", d=(1, -floor(a / b)),
                       domain=((0.6, 0.9), (1.1, 1.9)))
-fmod = primitive("fmod", "math.fmod({}, {})", inputs="a b", d=(1, -trunc(a / b)),
+fmod = primitive("fmod", "np.fmod({}, {})", inputs="a b", d=(1, -trunc(a / b)),
                  domain=((0.6, 0.9), (1.1, 1.9)))
 
 # Three inputs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class Operator:
@@ -38,7 +39,7 @@ class Expr:
     __slots__ = ("__weakref__", "args", "op", "value")
     op: Operator | None
     args: tuple[Expr, ...]
-    value: str | float | None
+    value: Any  # a name, a number, or None
 
     @property
     def is_var(self) -> bool:

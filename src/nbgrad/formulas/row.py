@@ -6,7 +6,17 @@ from functools import cached_property
 from typing import Literal
 
 from nbgrad.formulas.calculus import pullback
-from nbgrad.formulas.expr import Expr, Operator, const, free, mul, substitute, topological, var, zero
+from nbgrad.formulas.expr import (
+    Expr,
+    Operator,
+    free,
+    mul,
+    substitute,
+    topological,
+    var,
+    wrap,
+    zero,
+)
 
 Kind = Literal["arith", "float", "bool", "logical", "bits", "where"]
 
@@ -37,12 +47,16 @@ class Row:
         self.differentiable = differentiable and kind in ("arith", "float", "where")
         if d is not None and not isinstance(d, tuple):
             d = (d,)
-        self._d = None if d is None else tuple(e if isinstance(e, Expr) else const(e) for e in d)
+        self.partials: tuple[Expr, ...] | None = None if d is None else tuple(map(wrap, d))
+
+    def derivative(self, *d: Expr) -> None:
+        """Give a primitive its derivative after the fact, where it needs a later row."""
+        assert self.formula.op is not None
+        self.partials = self.formula.op.d = d
 
     def __call__(self, *args: Expr | float) -> Expr:
         """The row inside another formula."""
-        values = (a if isinstance(a, Expr) else const(a) for a in args)
-        return substitute(self.formula, dict(zip(self.inputs + self.params, values)))
+        return substitute(self.formula, dict(zip(self.inputs + self.params, map(wrap, args))))
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(self.inputs + self.params)}) = {self.formula!r}"
@@ -56,9 +70,9 @@ class Row:
     def pullbacks(self) -> tuple[Expr, ...]:
         """For each input, the incoming gradient times its partial."""
         g = var(self.seed)
-        if self._d is None:
+        if self.partials is None:
             return pullback(self.formula, g, self.inputs)
-        return tuple(mul(g, e) for e in self._d)
+        return tuple(mul(g, e) for e in self.partials)
 
     def saves(self, needs: tuple[bool, ...]) -> tuple[int, ...]:
         """What backward of the needed inputs reads: indices of inputs, -1 for the output."""
@@ -95,7 +109,7 @@ class Row:
         """The same row with input `name` given as a Python number."""
         k = self.inputs.index(name)
         inputs = self.inputs[:k] + self.inputs[k + 1:]
-        d = None if self._d is None else self._d[:k] + self._d[k + 1:]
+        d = None if self.partials is None else self.partials[:k] + self.partials[k + 1:]
         return Row(f"{self.name}_{name}", self.formula, inputs=" ".join(inputs),
                    params=" ".join((*self.params, name)), d=d, kind=self.kind, node=self.node,
                    domain=self.domain, differentiable=self.differentiable)
@@ -141,7 +155,7 @@ def primitive(name: str, source: str | None = None, *, formula: Expr | None = No
     """
     if d is not None and not isinstance(d, tuple):
         d = (d,)
-    parts = None if d is None else tuple(e if isinstance(e, Expr) else const(e) for e in d)
+    parts = None if d is None else tuple(map(wrap, d))
     logical = options.get("kind") in ("bool", "logical")
     op = Operator(name, inputs, source, formula=formula, d=parts, logical=logical)
     value = op(*map(var, inputs.split()))

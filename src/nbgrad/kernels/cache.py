@@ -18,8 +18,6 @@ from pathlib import Path
 import numba
 from numba.core import caching
 
-from nbgrad import config
-
 _IMPORT = re.compile(r"^from (nbgrad\.kernels[\w.]*) import (\([^)]*\)|.*)$", re.M)
 
 
@@ -70,9 +68,9 @@ class _Files:
 class KernelCache(caching.FunctionCache):
     """The disk cache of one kernel, in the place of Numba's."""
 
-    def __init__(self, function, options: str) -> None:
+    def __init__(self, function, options: str, root: Path) -> None:
         source = Path(function.__code__.co_filename)
-        folder = config.CACHE_DIR / "compiled"
+        folder = root / "compiled"
         folder.mkdir(exist_ok=True)
         self._name = function.__qualname__
         self._py_func = function

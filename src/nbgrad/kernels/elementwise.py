@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class Plan(NamedTuple):
     `layouts`, `size` and `np_dtypes` describe the outputs to allocate.
     """
 
-    run: object
+    run: Callable[..., None]
     layouts: tuple[Layout, ...]
     size: int
     np_dtypes: tuple[np.dtype, ...]
@@ -148,6 +149,5 @@ def _with_offsets(run, out: tuple[Layout, ...], inputs: tuple[Layout, ...], outp
     cuts += [slice(l.offset, None) for l in inputs]
     if not out and not any(l.offset for l in inputs):
         return run
-    cuts = tuple(cuts)
     count = len(cuts)
     return lambda *args: run(*(a[c] for a, c in zip(args, cuts)), *args[count:])

@@ -17,6 +17,13 @@ class Layout:
     """
 
     __slots__ = ("contiguous", "dense", "dtype", "numel", "offset", "shape", "strides")
+    dtype: DType
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    numel: int
+    contiguous: bool
+    dense: bool
 
     def __repr__(self) -> str:
         return f"Layout({self.dtype.name}, {self.shape}, {self.strides}, {self.offset})"

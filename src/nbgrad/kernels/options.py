@@ -5,6 +5,7 @@ adds threads through `prange`, `inline` marks scalar helpers that kernels call.
 """
 
 import os
+from typing import Any
 
 import numba
 
@@ -22,7 +23,8 @@ def _compile(function, fastmath: frozenset, **flags):
     dispatcher = numba.njit(fastmath=set(fastmath), error_model="numpy", nogil=True, **flags)(function)
     if config.CACHE_DIR is not None and os.path.exists(function.__code__.co_filename):
         try:
-            dispatcher._cache = KernelCache(function, f"{sorted(fastmath)}{sorted(flags.items())}")
+            dispatcher._cache = KernelCache(
+                function, f"{sorted(fastmath)}{sorted(flags.items())}", config.CACHE_DIR)
         except OSError:
             pass  # the kernel then lives in memory only
     return dispatcher
@@ -69,7 +71,8 @@ def set_num_threads(count: int) -> None:
     """
     if count < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    most: Any = numba.config
+    numba.set_num_threads(min(count, most.NUMBA_NUM_THREADS))
 
 
 def get_num_threads() -> int:

@@ -7,7 +7,7 @@ dtypes is one file, one compilation and one disk-cache entry, in this process an
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib.machinery
 import linecache
 import math
 import os
@@ -66,7 +66,8 @@ def statements(body: Body) -> tuple[list[str], list[str], list[str]]:
     uses.update(roots)
     branches = {arg for node in order if node.op is SELECT for arg in node.args[1:] if arg.args}
     text: dict[Expr, str] = {}
-    constants, shared = [], []
+    constants: list[str] = []
+    shared: list[str] = []
     for node in order:
         if node.is_var:
             text[node] = f"{node.value}_" if node.value in body.inputs else node.value
@@ -74,6 +75,7 @@ def statements(body: Body) -> tuple[list[str], list[str], list[str]]:
             text[node] = constant_name(node.value)
             constants.append(f"{text[node]} = np.{body.compute}({_literal(node.value)})")
         else:
+            assert node.op.source is not None  # operators given by a formula were expanded
             value = node.op.source.format(*(text[arg] for arg in node.args))
             if uses[node] > 1 or node in branches:
                 text[node] = f"t{len(shared)}"
@@ -211,7 +213,7 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
 
 def compile_source(text: str):
     """The kernel of an emitted file: written once, imported, compiled at its first call."""
-    name = re.search(r"^def (\w+)", text, re.M).group(1)
+    (name,) = re.findall(r"^def (\w+)", text, re.M)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     if config.CACHE_DIR is None:
         module = types.ModuleType(f"nbgrad_generated_{name}")
@@ -222,10 +224,12 @@ def compile_source(text: str):
     path = config.CACHE_DIR / "generated" / f"{name}-{digest}.py"
     if not path.exists() or path.read_text() != text:
         _write(path, text)
-    spec = importlib.util.spec_from_file_location(f"nbgrad_generated_{name}_{digest}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # the disk cache names the module when it loads machine code
-    spec.loader.exec_module(module)
+    known_as = f"nbgrad_generated_{name}_{digest}"
+    loader = importlib.machinery.SourceFileLoader(known_as, str(path))
+    module = types.ModuleType(known_as)
+    module.__file__ = str(path)
+    sys.modules[known_as] = module  # the disk cache names the module when it loads machine code
+    loader.exec_module(module)
     return getattr(module, name)
 
 

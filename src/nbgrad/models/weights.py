@@ -6,10 +6,12 @@ import hashlib
 import os
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from nbgrad.io import load
 from nbgrad.nn.module import Module
+
+M = TypeVar("M", bound=Module)
 
 #: What a model's `weights` may be: a path, "auto" or True for a known file, None or False for none.
 Weights = str | os.PathLike | bool | None
@@ -32,7 +34,7 @@ SOURCES = {
 }
 
 
-def load_into(model: Module, name: str, weights: Weights) -> Module:
+def load_into(model: M, name: str, weights: Weights) -> M:
     """Load what `weights` names into a fresh model; see `find`."""
     path = find(name, weights)
     if path is not None:
@@ -62,10 +64,10 @@ def find(name: str, weights: Weights) -> Path | None:
     if source is None:
         raise FileNotFoundError(f"{name} has no pretrained weights: pass weights=None or a path")
     for file in source.files:
-        for path in (*(folder / file for folder in _folders()), _in_package(source, file)):
-            if path is not None and path.is_file():
-                _check_digest(path)
-                return path
+        for found in (*(folder / file for folder in _folders()), _in_package(source, file)):
+            if found is not None and found.is_file():
+                _check_digest(found)
+                return found
     raise FileNotFoundError(_how_to_get(name, source))
 
 

@@ -89,7 +89,7 @@ class Sequential(_Numbered):
         >>> Sequential(Linear(4, 8), ReLU(), Linear(8, 2))
     """
 
-    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+    def __init__(self, *modules: Any) -> None:
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             items = list(modules[0].items())

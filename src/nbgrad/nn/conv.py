@@ -73,10 +73,11 @@ class _Conv(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         conv: Any = getattr(F, f"conv{self.rank}d")
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            x, padding = F.pad(x, self._borders(), mode=self.padding_mode), 0
-        return conv(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        padded = self.padding_mode != "zeros"
+        if padded:
+            x = F.pad(x, self._borders(), mode=self.padding_mode)
+        return conv(x, self.weight, self.bias, self.stride, 0 if padded else self.padding,
+                    self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}",

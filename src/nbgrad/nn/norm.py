@@ -123,8 +123,9 @@ class LayerNorm(Module):
                  elementwise_affine: bool = True, bias: bool = True, device=None,
                  dtype=None) -> None:
         super().__init__()
-        whole = isinstance(normalized_shape, int)
-        shape = (normalized_shape,) if whole else tuple(normalized_shape)
+        if isinstance(normalized_shape, int):
+            normalized_shape = (normalized_shape,)
+        shape = tuple(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         options = {"device": device, "dtype": dtype}
         scale = Parameter(empty(shape, **options)) if elementwise_affine else None

@@ -6,6 +6,7 @@ from nbgrad.engine import provenance
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node, hooks_of, next_number
 from nbgrad.engine.saved import Counter, save, version
+from nbgrad.kernels.layout import Layout
 from nbgrad.ops.op import Op
 from nbgrad.tensor import AccumulateGrad, GradSlot, Saved, Tensor, View
 
@@ -27,8 +28,8 @@ def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
             t._refresh()
     if len(inputs) == 2:  # unrolled: this is the price of every recorded op
         a, b = inputs
-        following = (a._node, b._node)
-        needs = (following[0] is not None, following[1] is not None)
+        following: tuple = (a._node, b._node)
+        needs: tuple[bool, ...] = (following[0] is not None, following[1] is not None)
     else:
         following = tuple([t._node for t in inputs])
         needs = tuple([n is not None for n in following])
@@ -38,10 +39,10 @@ def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
     if single:
         if out._layout.dtype.category != 2:
             return out
-        node = link(op.Node(), inputs, following, attrs)
+        node = link(op.node(), inputs, following, attrs)
         out._node = node
     else:
-        node = link(op.Node(), inputs, following, attrs)
+        node = link(op.node(), inputs, following, attrs)
         node_outputs(node, out)
     codes = op.saves(needs, attrs)
     if codes:
@@ -111,7 +112,7 @@ def view(op: Op, t: Tensor, attrs: tuple = (), kind: str = "default") -> Tensor:
         kind = "no_grad"
     out._view = View(base, counter.count, kind)
     if state.grad and t._node is not None and t._layout.dtype.category == 2:
-        node = link(op.Node(), (t,), (t._node,), attrs)
+        node = link(op.node(), (t,), (t._node,), attrs)
         out._node = node
     return out
 
@@ -124,8 +125,8 @@ def views(op: Op, t: Tensor, attrs: tuple = ()) -> tuple[Tensor, ...]:
         t._refresh()
     base = t if t._view is None else t._view.base
     if state.grad and t._node is not None and outs:
-        node = link(op.Node(), (t,), (t._node,), attrs)
-        node.outputs = len(outs)
+        node = link(op.node(), (t,), (t._node,), attrs)
+        node.outputs = len(outs)  # type: ignore[misc]
         node_outputs(node, outs)
     for out in outs:
         out._counter = counter
@@ -136,16 +137,21 @@ def views(op: Op, t: Tensor, attrs: tuple = ()) -> tuple[Tensor, ...]:
 def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple = (),
            label: str | None = None) -> Tensor:
     """Run `op` on `target` and others, into the memory of `target`; messages call it `label`."""
-    recording = state.grad and _check_writable(op, target, others)
-    codes: tuple[int, ...] = ()
     inputs = (target, *others)
+    recording = False
+    if state.grad:
+        for t in inputs:
+            if t._node is not None or t._view is not None:
+                recording = _check_writable(op, target, others)
+                break
+    codes: tuple[int, ...] = ()
     if recording:
         for t in inputs:
             if t._view is not None:
                 t._refresh()
         following = tuple([t._node for t in inputs])
         codes = op.saves(tuple([n is not None for n in following]), attrs)
-        node = link(op.Node(), inputs, following, attrs)
+        node = link(op.node(), inputs, following, attrs)
         before = target.detach().clone() if 0 in codes else None
         versions = [version(t) for t in inputs]
     op.run_into(target, others, attrs)
@@ -189,9 +195,12 @@ class CopySlices(Node):
     """
 
     __slots__ = ("inner", "whole", "window")
+    inner: Node
+    whole: Layout
+    window: Layout
 
     @property
-    def saved(self):
+    def saved(self):  # type: ignore[override]
         return self.inner.saved
 
     @saved.setter

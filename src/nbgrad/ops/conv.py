@@ -215,9 +215,9 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, 
     stride, dilation = _numbers(stride, 2, "stride"), _numbers(dilation, 2, "dilation")
     if len(w.shape) != 4:
         raise RuntimeError("expected stride to be a single integer value or a list of "
-                           f"{len(w.shape) - 2} values to match the convolution dimensions, but got "
-                           f"stride={list(stride)}: conv2d takes a weight (O, C / groups, kh, kw), "
-                           f"not {list(w.shape)}")
+                           f"{len(w.shape) - 2} values to match the convolution dimensions, but "
+                           f"got stride={list(stride)}: conv2d takes a weight "
+                           f"(O, C / groups, kh, kw), not {list(w.shape)}")
     padding = _padding(padding, w.shape[2:], stride, dilation)
     _check_attrs(stride, padding, dilation, groups)
     sides = padding if len(padding) == 4 else (padding[0],) * 2 + (padding[1],) * 2

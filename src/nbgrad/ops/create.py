@@ -249,7 +249,7 @@ def _legacy(dtype: DType):
     return make
 
 
-Tensor._legacy = staticmethod(_legacy(dtypes.float32))
+setattr(Tensor, "_legacy", staticmethod(_legacy(dtypes.float32)))  # noqa: B010
 LEGACY = {f"{d.legacy}Tensor": _legacy(d) for d in dtypes.ALL}
 
 

@@ -31,17 +31,6 @@ def present(*tensors: Tensor | None) -> tuple[Tensor, ...]:
     return tuple([t for t in tensors if t is not None])
 
 
-def reduced(loss: Tensor, reduction: str) -> Tensor:
-    """A loss of every entry as `reduction` wants it: "none", "mean" or "sum"."""
-    if reduction == "mean":
-        return loss.mean()
-    if reduction == "sum":
-        return loss.sum()
-    if reduction == "none":
-        return loss
-    raise ValueError(f"{reduction} is not a valid value for reduction")
-
-
 def expect_tensor(function: str, **arguments) -> None:
     """TypeError where an argument is not a tensor."""
     for name, value in arguments.items():

@@ -47,14 +47,14 @@ def setitem(t: Tensor, key, value) -> None:
         value = value if shape == value._layout.shape else reshape(value, shape)
         apply_(COPY, window, (value,), label="__setitem__")
         return
-    order, arrays = _front(arrays)
+    order, indexing = _front(arrays)
     moved = permute(window, order) if order else window
-    target = _index_shape(moved, arrays)
+    target = _index_shape(moved, indexing)
     if broadcast_shapes(value._layout.shape, target) != target:
         raise RuntimeError(f"shape mismatch: value tensor of shape {list(value._layout.shape)} "
                            f"cannot be broadcast to indexing result of shape {list(target)}")
     value = value.to(t._layout.dtype)
-    apply_(INDEX_PUT, moved, (value,), (arrays, False), "__setitem__")
+    apply_(INDEX_PUT, moved, (value,), (indexing, False), "__setitem__")
 
 
 def _normal(t: Tensor, key) -> tuple:

@@ -13,7 +13,7 @@ from nbgrad.kernels.cpu import loss as kernels
 from nbgrad.kernels.layout import Layout
 from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import OPS
-from nbgrad.ops.family import expect_float, expect_tensor, present, reduced, saved
+from nbgrad.ops.family import expect_float, expect_tensor, present, saved
 from nbgrad.ops.index import where
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import expand, reshape, unsqueeze
@@ -135,12 +135,16 @@ NLL, NLL_2D, NLL_BACKWARD = NllLoss("NllLoss"), NllLoss("NllLoss2D"), NllLossBac
 CROSS_ENTROPY, CROSS_ENTROPY_2D = CrossEntropy("NllLoss"), CrossEntropy("NllLoss2D")
 CROSS_ENTROPY_BACKWARD, BCE = CrossEntropyBackward(), BinaryCrossEntropy()
 
-_REDUCTIONS = ("none", "mean", "sum")
-
 
 def _check_reduction(reduction: str) -> None:
-    if reduction not in _REDUCTIONS:
+    if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    """The losses of all entries as `reduction` wants them."""
+    _check_reduction(reduction)
+    return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
 
 
 def _check_target_shape(x: tuple[int, ...], t: tuple[int, ...]) -> None:
@@ -291,15 +295,14 @@ def _smoothed_loss(x, target, weight, ignore_index, reduction, label_smoothing) 
 # Losses of every entry
 
 
-def _difference(input: Tensor, target: Tensor, reduction: str, name: str) -> Tensor:
+def _difference(input: Tensor, target: Tensor, name: str) -> Tensor:
     expect_tensor(name, input=input, target=target)
-    _check_reduction(reduction)
     a, b = input._layout, target._layout
     if a.shape != b.shape:
         warnings.warn(
             f"Using a target size (torch.Size({list(b.shape)})) that is different to the input "
-            f"size (torch.Size({list(a.shape)})). This will likely lead to incorrect results due to "
-            "broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
+            f"size (torch.Size({list(a.shape)})). This will likely lead to incorrect results due "
+            "to broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
     difference = input - target
     expect_float(f"{name.removesuffix('_loss')}_cpu", difference._layout)
     return difference
@@ -307,12 +310,12 @@ def _difference(input: Tensor, target: Tensor, reduction: str, name: str) -> Ten
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """(input - target)^2."""
-    return reduced(_difference(input, target, reduction, "mse_loss").square(), reduction)
+    return _reduced(_difference(input, target, "mse_loss").square(), reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """|input - target|."""
-    return reduced(_difference(input, target, reduction, "l1_loss").abs(), reduction)
+    return _reduced(_difference(input, target, "l1_loss").abs(), reduction)
 
 
 def _huber(d: Tensor, delta: float) -> Tensor:
@@ -326,8 +329,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean",
     """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, for d = input - target."""
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    d = _difference(input, target, reduction, "smooth_l1_loss")
-    return reduced(d.abs() if beta == 0 else _huber(d, float(beta)) * (1 / beta), reduction)
+    d = _difference(input, target, "smooth_l1_loss")
+    return _reduced(d.abs() if beta == 0 else _huber(d, float(beta)) * (1 / beta), reduction)
 
 
 def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0,
@@ -335,15 +338,14 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
     """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), for d = input - target."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    loss = _huber(_difference(input, target, reduction, "huber_loss"), float(delta))
-    return reduced(loss if weight is None else loss * weight, reduction)
+    loss = _huber(_difference(input, target, "huber_loss"), float(delta))
+    return _reduced(loss if weight is None else loss * weight, reduction)
 
 
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *,
                          reduction: str = "mean") -> Tensor:
     """-(t log(x) + (1 - t) log(1 - x)) for probabilities x, each logarithm at least -100."""
     expect_tensor("binary_cross_entropy", input=input, target=target)
-    _check_reduction(reduction)
     if input._layout.shape != target._layout.shape:
         raise ValueError(
             f"Using a target size (torch.Size({list(target._layout.shape)})) that is different to "
@@ -357,7 +359,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
     if x.size and not (x.min() >= 0 and x.max() <= 1):
         raise RuntimeError("all elements of input should be between 0 and 1")
     loss = apply(BCE, (input, target))
-    return reduced(loss if weight is None else loss * weight, reduction)
+    return _reduced(loss if weight is None else loss * weight, reduction)
 
 
 def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None, *,
@@ -369,7 +371,6 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
         pos_weight: a factor on the term of positive targets; broadcasts.
     """
     expect_tensor("binary_cross_entropy_with_logits", input=input, target=target)
-    _check_reduction(reduction)
     if input._layout.shape != target._layout.shape:
         raise ValueError(f"Target size (torch.Size({list(target._layout.shape)})) must be the same "
                          f"as input size (torch.Size({list(input._layout.shape)}))")
@@ -377,7 +378,7 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
     if pos_weight is not None:
         negative = negative * ((pos_weight - 1) * target + 1)
     loss = (1 - target) * input - negative
-    return reduced(loss if weight is None else loss * weight, reduction)
+    return _reduced(loss if weight is None else loss * weight, reduction)
 
 
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean",
@@ -403,4 +404,4 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean",
         loss = target * where(target > 0, target, 1.0).log() - target * input
     if reduction == "batchmean":
         return loss.sum() / input._layout.shape[0] if input.dim() else loss.sum()
-    return reduced(loss, reduction)
+    return _reduced(loss, reduction)

@@ -19,14 +19,14 @@ class Op:
     """
 
     name: str
+    node: type[Node]
     outputs = 1
     numbers = 0  # operands given as Python numbers, which are no inputs
     label: str | None = None  # how messages name the in-place form
 
     def __init__(self) -> None:
         self.label = self.label or f"{self.name.removesuffix('Backward0').lower()}_"
-        self.Node = node_class(self.name)
-        self.Node.op, self.Node.back, self.Node.outputs = self, self.backward, self.outputs
+        self.node = node_class(self.name, op=self, back=self.backward, outputs=self.outputs)
 
     def run(self, inputs: tuple[Tensor, ...], attrs: tuple):
         """Compute the result, a Tensor or a tuple of them, without recording anything."""
@@ -52,9 +52,10 @@ class Op:
         raise RuntimeError(f"{node.name()}: derivative not implemented")
 
 
-def node_class(name: str) -> type[Node]:
+def node_class(name: str, slots: tuple[str, ...] = (), **attributes) -> type[Node]:
+    """The class of an op's nodes, named as PyTorch names it."""
     suffix = "" if name.endswith(("0", "1", "2", "s")) and "Backward" in name else "Backward0"
-    return type(f"{name}{suffix}", (Node,), {"__slots__": ()})
+    return type(f"{name}{suffix}", (Node,), {"__slots__": slots} | attributes)
 
 
 def wrap(result):

@@ -100,6 +100,17 @@ def operator_of(name: str, reflected: bool = False):
     return method
 
 
+def operator_through(function, reflected: bool = False):
+    """A method like `__pow__` that goes through a function with cases of its own."""
+
+    def method(self, other):
+        if not isinstance(other, Tensor) and number(other) is None:
+            return NotImplemented
+        return function(other, self) if reflected else function(self, other)
+
+    return method
+
+
 UNARY = [r.name for r in TABLE.values() if r.inputs == ("x",) and not r.params]
 BINARY = [r.name for r in TABLE.values() if r.inputs == ("a", "b") and not r.params]
 FUNCTIONS: dict = {}
@@ -218,9 +229,12 @@ def _small_power(input, exponent):
 FUNCTIONS["pow"], FUNCTIONS["pow_"] = pow_, pow_in_place
 
 
+_rsub = FUNCTIONS["rsub"]
+
+
 def rsub(input: Tensor, other, *, alpha=1) -> Tensor:
     """other - alpha * input."""
-    return FUNCTIONS["sub"](other, input if alpha == 1 else input * alpha)
+    return _rsub(input if alpha == 1 else input * alpha, other)
 
 
 def clamp(input: Tensor, min=None, max=None) -> Tensor:
@@ -230,7 +244,7 @@ def clamp(input: Tensor, min=None, max=None) -> Tensor:
 
 def clamp_(input: Tensor, min=None, max=None) -> Tensor:
     """`clamp`, in place."""
-    return _clamp(input, min, max, lambda op, inputs, attrs: apply_(op, *inputs, (), attrs),
+    return _clamp(input, min, max, lambda op, inputs, attrs: apply_(op, inputs[0], (), attrs),
                   FUNCTIONS["maximum_"], FUNCTIONS["minimum_"])
 
 

@@ -386,6 +386,7 @@ class Dropout(Op):
     """
 
     name = "NativeDropout"
+    label = "dropout_"
 
     def forward(self, x, p, seed, offset):
         scale = 1 / (1 - p) if p < 1 else 0.0

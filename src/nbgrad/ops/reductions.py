@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import namedtuple
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -311,7 +312,7 @@ def _extreme(t: Tensor, name: str, dim, keepdim, whole: Op, along: Op, binary: s
 
 def _named(name: str):
     """A named tuple (values, indices) that prints as PyTorch's return types do."""
-    base = namedtuple(name, ["values", "indices"])
+    base: Any = namedtuple(name, ["values", "indices"])  # type: ignore[misc]  # noqa: PYI024
 
     def __repr__(self) -> str:
         return f"nbgrad.return_types.{name}(\nvalues={self.values!r},\nindices={self.indices!r})"

@@ -7,13 +7,12 @@ import math
 import numpy as np
 
 from nbgrad.dtypes import dtype as DType
-from nbgrad.engine.node import Node
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.index import add_flat
 from nbgrad.kernels.layout import Layout, collapse, contiguous_strides, layout
 from nbgrad.ops.apply import apply, record, view, views
 from nbgrad.ops.elementwise import OPS, promote, reduce_to
-from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.op import Op, node_class, wrap
 from nbgrad.tensor import Tensor
 
 Window = tuple[tuple[int, ...], tuple[int, ...], int]
@@ -248,15 +247,14 @@ def _rebase(self: Tensor, base: Tensor) -> None:
         self._node, self._port = fresh._node, 0
 
 
-Tensor._rebase = _rebase
+setattr(Tensor, "_rebase", _rebase)  # noqa: B010
 
 
 class Multi(Op):
     """A view op that returns several windows, which may not be written through."""
 
     def __init__(self) -> None:
-        self.Node = type(f"{self.name}Backward0", (Node,), {
-            "__slots__": ("outputs",), "op": self, "back": self.backward})
+        self.node = node_class(self.name, ("outputs",), op=self, back=self.backward)
 
     def windows(self, own: Layout, *attrs) -> list[Window]:
         raise NotImplementedError
@@ -504,13 +502,13 @@ def expand(t: Tensor, *shape) -> Tensor:
         raise RuntimeError(f"expand(tensor{list(own)}, size={list(asked)}): the number of sizes "
                            f"provided ({len(asked)}) must be greater or equal to the number of "
                            f"dimensions in the tensor ({len(own)})")
-    final = []
+    final: list[int] = []
     for k, n in enumerate(asked):
         have = own[k - lead] if k >= lead else None
         if n == -1 and have is None:
             raise RuntimeError(f"expand(): The expanded size of the tensor (-1) isn't allowed in a "
                                f"leading, non-existing dimension {k}")
-        n = have if n == -1 else n
+        n = have if n == -1 and have is not None else n
         if have not in (None, 1, n):
             raise RuntimeError(f"The expanded size of the tensor ({n}) must match the existing size "
                                f"({have}) at non-singleton dimension {k}.  Target sizes: "
@@ -695,7 +693,7 @@ def _tensors(tensors, name: str) -> list[Tensor]:
     return [t if t._layout.dtype is common else t.to(common) for t in found]
 
 
-def tile_(t: Tensor, *repeats) -> Tensor:
+def repeat(t: Tensor, *repeats) -> Tensor:
     """The tensor repeated along every axis, as many times as given."""
     times = sizes(repeats)
     rank = t.dim()

@@ -1,0 +1,88 @@
+"""What Python itself asks of a tensor: truth, numbers, iteration, printing, copying."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from nbgrad import dtypes, printing
+from nbgrad.ops import create, shape
+from nbgrad.tensor import AccumulateGrad, Tensor
+
+
+def _bool(self: Tensor) -> bool:
+    if self._layout.numel != 1:
+        some = "more than one value" if self._layout.numel else "no values"
+        raise RuntimeError(f"Boolean value of Tensor with {some} is ambiguous")
+    return bool(self.item())
+
+
+def _index(self: Tensor) -> int:
+    if self._layout.numel != 1 or self._layout.dtype.category == 2:
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    return int(self.item())
+
+
+def _iter(self: Tensor):
+    if not self._layout.shape:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter(shape.unbind(self, 0))
+
+
+def _contains(self: Tensor, value) -> bool:
+    return bool((self == value).any())
+
+
+def _format(self: Tensor, spec: str) -> str:
+    if not self._layout.shape:
+        return format(self.item(), spec)
+    return object.__format__(self, spec)
+
+
+def _repr(self: Tensor) -> str:
+    own = self.dtype
+    shown = (dtypes.get_default_dtype(), *((dtypes.int64, dtypes.bool_) if self.numel() else ()))
+    node = self.grad_fn
+    return printing.format_tensor(
+        self._array(), dtype_suffix=None if own in shown else f"dtype={own!r}",
+        device_suffix=None, grad_fn=None if node is None else node.name(),
+        requires_grad=self.requires_grad)
+
+
+def _reduce(self: Tensor, protocol):
+    if self.grad_fn is not None:
+        raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the "
+                           "pickle protocol: detach() the tensor first")
+    return _rebuild, (type(self), np.ascontiguousarray(self._array()), self.requires_grad)
+
+
+def _rebuild(cls, array: np.ndarray, requires_grad: bool) -> Tensor:
+    made = cls.__new__(cls)
+    plain = create.from_numpy(array)
+    Tensor.__init__(made, plain._data, plain._layout)
+    return made.requires_grad_(requires_grad)
+
+
+def _deepcopy(self: Tensor, memo: dict) -> Tensor:
+    if id(self) in memo:
+        return memo[id(self)]
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+            "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
+            "because of a torch.nn.utils.weight_norm usage, see "
+            "https://github.com/pytorch/pytorch/pull/103001")
+    made = memo[id(self)] = _rebuild(type(self), self._array().copy(), self.requires_grad)
+    if isinstance(self._slot, AccumulateGrad) and self._slot.grad is not None:
+        made.grad = copy.deepcopy(self._slot.grad, memo)
+    made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+    return made
+
+
+METHODS = {
+    "__bool__": _bool, "__index__": _index, "__iter__": _iter, "__contains__": _contains,
+    "__format__": _format, "__repr__": _repr, "__reduce_ex__": _reduce, "__deepcopy__": _deepcopy,
+    "__hash__": object.__hash__,
+    "__float__": lambda self: float(self.item()), "__int__": lambda self: int(self.item()),
+}
