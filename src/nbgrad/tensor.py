@@ -135,7 +135,7 @@ class Saved:
         return made
 
     def made_by(self):
-        return self.maker(), self.port
+        return self.maker(), max(self.port, 0)
 
     def describe(self) -> str:
         return describe(self._layout)
@@ -187,7 +187,7 @@ class Tensor:
         self._counter: Any = None  # Counter | None
         self._view: Any = None  # View | None
         self._slot: AccumulateGrad | GradSlot | None = None
-        self._port = 0
+        self._port = -1  # which of the node's outputs, -1 for the only one
 
     # shape and type
 
@@ -325,7 +325,7 @@ class Tensor:
 
     def made_by(self):
         """The node this tensor is an output of and the output's number; None for a leaf."""
-        return None if self.is_leaf else (self._node, self._port)
+        return None if self.is_leaf else (self._node, max(self._port, 0))
 
     def describe(self) -> str:
         return describe(self._layout)
@@ -376,7 +376,7 @@ class Tensor:
 
     @property
     def output_nr(self) -> int:
-        return self._port
+        return max(self._port, 0)
 
     def _refresh(self) -> None:
         """Renew the history of a view whose base was written to through another name."""
@@ -480,7 +480,7 @@ class Tensor:
         if not self.is_leaf:
             self._count()
             self._detached = True  # noticed where a node saved this tensor
-        self._node, self._port = None, 0
+        self._node, self._port = None, -1
         return self
 
     @property

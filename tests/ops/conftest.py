@@ -123,13 +123,3 @@ def saved():
 @pytest.fixture
 def library():
     return OURS
-
-
-def numbers(*shape, seed=0):
-    """Normal numbers of a shape, the same every time."""
-    return np.array(np.random.default_rng([seed, *shape]).standard_normal(shape))
-
-
-@pytest.fixture(name="numbers")
-def numbers_fixture():
-    return numbers

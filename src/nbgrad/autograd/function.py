@@ -207,8 +207,8 @@ def _record(node: _FunctionNode, inputs: list[Tensor], outs: tuple) -> tuple:
             made = o.detach()
         else:
             made = o
-        made._node, made._port = node, port
-        saved_as[id(o)] = (made, port)
+        made._node, made._port = node, port if len(outs) > 1 else -1
+        saved_as[id(o)] = (made, made._port)
         fresh.append(made)
     values: list = []
     where: list[int | None] = []

@@ -19,7 +19,7 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
     recorded before the nodes that use it, so the newest waiting node has all its gradients.
 
     Args:
-        roots: (node, port, gradient) triples.
+        roots: (node, port, gradient) triples; port -1 is the only output of a node.
         keep_graph: leave saved values for another backward.
         create_graph: record the backward itself.
         wanted: where given, only nodes on a path to these run.
@@ -41,12 +41,12 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
             if hooked:
                 grads = _before(node, grads)
             if wanted is not None:
-                for port in range(node.outputs):
+                for port, grad in enumerate(grads) if type(grads) is list else ((-1, grads),):
                     if (node, port) in wanted:
-                        found[node, port] = grads if node.outputs == 1 else grads[port]
+                        found[node, port] = grad
                 if not (needed[node] or (accumulate and not node.next)):
                     continue
-            if anomaly or hooked or node.outputs != 1:
+            if anomaly or hooked or type(grads) is list:
                 inputs = _run(node, grads)
             else:
                 inputs = node.back(node, grads)
@@ -58,12 +58,13 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
             for nxt, port, grad in zip(following, node.ports, inputs):
                 if nxt is None or grad is None or (needed is not None and nxt not in needed):
                     continue
+                if port >= 0:
+                    _send(waiting, heap, nxt, port, grad, create_graph)
+                    continue
                 # _send, inlined: this loop is the price of every op
                 number = nxt.number
                 entry = waiting.get(number)
-                if nxt.outputs != 1:
-                    _send(waiting, heap, nxt, port, grad, create_graph)
-                elif entry is None:
+                if entry is None:
                     waiting[number] = [nxt, grad, False]
                     heappush(heap, -number)
                 elif entry[2] and not create_graph:
@@ -79,7 +80,7 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
 def _send(waiting, heap, node, port, grad, create_graph) -> None:
     """Add a gradient to what waits for a node."""
     entry = waiting.get(node.number)
-    if node.outputs == 1:
+    if port < 0:
         if entry is None:
             waiting[node.number] = [node, grad, False]
             heappush(heap, -node.number)
@@ -99,7 +100,7 @@ def _send(waiting, heap, node, port, grad, create_graph) -> None:
 def _run(node: Node, grads):
     """Run one node with its hooks; in anomaly mode name its line if it fails or makes a NaN."""
     try:
-        inputs = node.back(node, grads) if node.outputs == 1 else node.back(node, *grads)
+        inputs = node.back(node, *grads) if type(grads) is list else node.back(node, grads)
         if state.anomaly and state.check_nan:
             _check_nan(node, inputs)
     except Exception:
@@ -119,9 +120,10 @@ def _check_nan(node: Node, inputs) -> None:
 def _before(node: Node, grads):
     """Tensor hooks, node pre-hooks, then retained gradients, in PyTorch's order."""
     hooks = hooks_of(node)
-    grads = [grads] if node.outputs == 1 else grads
+    single = type(grads) is not list
+    grads = [grads] if single else grads
     for port, grad in enumerate(grads):
-        for hook in hooks.of("tensor", port):
+        for hook in hooks.of("tensor", -1 if single else port):
             if grad is not None:
                 replaced = hook(grad)
                 grad = grads[port] = grad if replaced is None else replaced
@@ -131,12 +133,12 @@ def _before(node: Node, grads):
     for port, slot in hooks.retained.items():
         if grads[port] is not None:
             slot.retain(grads[port])
-    return grads[0] if node.outputs == 1 else grads
+    return grads[0] if single else grads
 
 
 def _after(node: Node, inputs, grads):
     for hook in hooks_of(node).of("post"):
-        outputs = (grads,) if node.outputs == 1 else tuple(grads)
+        outputs = tuple(grads) if type(grads) is list else (grads,)
         replaced = hook(inputs if type(inputs) is tuple else (inputs,), outputs)
         inputs = inputs if replaced is None else replaced
     return inputs

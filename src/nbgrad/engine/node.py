@@ -15,7 +15,7 @@ class Node:
 
     `number` grows with time, so a node's inputs always have smaller numbers than the node.
     `next` holds for each input the node that made it (None where no gradient is needed) and
-    `ports` which of that node's outputs it was. `saved` are the values backward needs, with
+    `ports` which of that node's outputs it was, -1 if the only one. `saved` are the values backward needs, with
     the `versions` they had; None once they are freed.
     """
 
@@ -45,7 +45,8 @@ class Node:
     def next_functions(self) -> tuple:
         """The nodes this one passes gradients to, each with the number of its output."""
         numbers = self.op.numbers if self.op is not None else 0
-        return (*zip(self.next, self.ports), *((None, 0),) * numbers)
+        ports = (max(port, 0) for port in self.ports)
+        return (*zip(self.next, ports), *((None, 0),) * numbers)
 
     def register_hook(self, hook):
         """Call `hook(grad_inputs, grad_outputs)` after this node ran; returns a handle."""
@@ -54,11 +55,6 @@ class Node:
     def register_prehook(self, hook):
         """Call `hook(grad_outputs)` before this node runs; returns a handle."""
         return hooks_of(self).add("pre", 0, hook)
-
-    def __getattr__(self, name: str):
-        if name.startswith("_saved_") and self.op is not None:
-            return self.op.saved_value(self, name.removeprefix("_saved_"))
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {hex(id(self))}>"

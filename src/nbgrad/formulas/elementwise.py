@@ -129,11 +129,12 @@ softsign = row("softsign", x / (1 + abs_(x)), kind="float", node="Div", kinks=(0
 hardsigmoid = row("hardsigmoid", select(x <= -3, 0, select(x >= 3, 1, x / 6 + 0.5)), kind="float",
                   d=select((x > -3) & (x < 3), 1 / 6, 0), kinks=(-3, 3))
 hardswish = row("hardswish", select(x <= -3, 0, select(x >= 3, x, x * (x + 3) / 6)), kind="float",
-                d=select(x < -3, 0, select(x <= 3, x / 3 + 0.5, 1)), kinks=(-3, 3))
-hardshrink = row("hardshrink", select((x >= -limit) & (x <= limit), 0, x), params="limit",
-                 kinks=(-0.5, 0.5))
-softshrink = row("softshrink", params="limit", kinks=(-0.5, 0.5), formula=select(
-    (x >= -limit) & (x <= limit), 0, select(x > 0, x - limit, x + limit)))
+                d=select(x <= -3, 0, select(x >= 3, 1, x / 3 + 0.5)), kinks=(-3, 3))
+_shrunk, _outside = (x >= -limit) & (x <= limit), (x < -limit) | (x > limit)
+hardshrink = row("hardshrink", select(_shrunk, 0, x), params="limit", kinks=(-0.5, 0.5),
+                 d=select(_outside, 1, 0))
+softshrink = row("softshrink", select(_shrunk, 0, select(x > 0, x - limit, x + limit)),
+                 params="limit", kinks=(-0.5, 0.5), d=select(_outside, 1, 0))
 tanhshrink = row("tanhshrink", x - tanh(x), kind="float", node="Sub")
 threshold = row("threshold", select(x <= limit, value, x), params="limit value",
                 d=select(x <= limit, 0, 1), kinks=(0.5,))
@@ -167,7 +168,7 @@ floor_divide = primitive("floor_divide", "({} // {})", inputs="a b", d=(0, 0), n
                          domain=((0.6, 0.9), (1.1, 1.9)))
 trunc_divide = row("trunc_divide", trunc(a / b), inputs="a b", d=(0, 0), node="Div",
                    domain=((0.6, 0.9), (1.1, 1.9)))
-remainder = primitive("remainder", "({} % {})", inputs="a b", d=(1, -floor(a / b)),
+remainder = primitive("remainder", "({} % {})", inputs="a b", d=(1, -floor_divide(a, b)),
                       domain=((0.6, 0.9), (1.1, 1.9)))
 fmod = primitive("fmod", "np.fmod({}, {})", inputs="a b", d=(1, -trunc(a / b)),
                  domain=((0.6, 0.9), (1.1, 1.9)))

@@ -93,6 +93,8 @@ class Row:
         position = {name: k for k, name in enumerate(self.inputs)}
         position = {self.seed: -2, "y": -1} | position
         names = tuple(n for n in position if n in used)
+        if self.kind == "where":  # the condition stays first
+            names = tuple(sorted(names, key=lambda n: n != self.inputs[0]))
         params = tuple(p for p in self.params if p in used)
         if not params:
             known = _CANONICAL.get(_canonical(formula, names))

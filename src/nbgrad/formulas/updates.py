@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from nbgrad.formulas.elementwise import maximum, sqrt
 from nbgrad.formulas.expr import Expr, eq, select, var
@@ -25,11 +26,11 @@ class Update:
     new: dict[str, Expr]
     scalars: tuple[str, ...]
 
-    @property
+    @cached_property
     def states(self) -> tuple[str, ...]:
         return tuple(n for n in self.new if n != "p")
 
-    @property
+    @cached_property
     def arrays(self) -> tuple[str, ...]:
         """The arrays a step reads, in the order a kernel takes them."""
         return ("p", "g", *self.states)

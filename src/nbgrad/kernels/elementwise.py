@@ -11,7 +11,7 @@ from numba import types
 from numba.np.numpy_support import from_dtype
 
 from nbgrad.dtypes import dtype as DType
-from nbgrad.formulas.expr import Expr, topological
+from nbgrad.formulas.expr import Expr, expand, topological
 from nbgrad.kernels import source
 from nbgrad.kernels.layout import Layout, expanded_strides, geometry, layout
 from nbgrad.kernels.options import use_threads
@@ -63,7 +63,7 @@ def compute_name(spec: Spec) -> str:
     if spec.compute.category == 2:
         return spec.compute.name
     whole = all(isinstance(n.value, int) or float(n.value).is_integer()
-                for n in topological(spec.outputs) if n.is_const)
+                for n in topological(map(expand, spec.outputs)) if n.is_const)
     return "int64" if whole else "float64"
 
 

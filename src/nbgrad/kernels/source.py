@@ -47,6 +47,11 @@ class Body:
         return tuple(f"out{k}" for k in range(len(self.outputs)))
 
 
+#: Names that the emitted loops use.
+RESERVED = frozenset({"i", "out", "rank", "length", "base", "row", "rest", "axis", "extent", "step",
+                      "geometry"})
+
+
 def constant_name(value: float) -> str:
     if math.isnan(value):
         return "nan_"
@@ -60,6 +65,9 @@ def statements(body: Body) -> tuple[list[str], list[str], list[str]]:
     A term used twice, and every branch of a select that computes something, becomes a variable:
     both branches are evaluated and the select stays free of jumps, so the loop can vectorise.
     """
+    clash = RESERVED.intersection(body.inputs + body.params)
+    if clash:
+        raise ValueError(f"{body.name}: the names {sorted(clash)} are the kernels' own")
     roots = [expand(e) for e in body.outputs]
     order = topological(roots)
     uses = Counter(arg for node in order for arg in node.args)
@@ -108,7 +116,7 @@ def _bare(text: str) -> str:
     return text[1:-1]
 
 
-_HEADER = '''"""{title}
+HEADER = '''"""{title}
 
     {equation}
 
@@ -124,16 +132,16 @@ import numpy as np
 '''
 
 
-def _header(body: Body, title: str, imports: str) -> str:
+def header(body: Body, title: str, imports: str) -> str:
     equation = "\n    ".join(f"{o} = {_bare(repr(e))}" for o, e in zip(body.out_names, body.outputs))
-    return _HEADER.format(title=title, equation=equation, origin=body.origin, imports=imports)
+    return HEADER.format(title=title, equation=equation, origin=body.origin, imports=imports)
 
 
-def _prelude(body: Body, constants: list[str]) -> list[str]:
+def prelude(body: Body, constants: list[str]) -> list[str]:
     return [f"{p} = np.{body.compute}({p})" for p in body.params] + constants
 
 
-def _block(lines: list[str], depth: int) -> str:
+def block(lines: list[str], depth: int) -> str:
     return "".join(f"{'    ' * depth}{line}\n" for line in lines)
 
 
@@ -146,17 +154,17 @@ def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = Fal
     each = [f"{n}_ = {load[n].format(f'{n}[i]')}" for n in body.inputs if n not in scalars]
     write = [f"{o}[i] = {s.format(v)}" for o, s, v in zip(body.out_names, body.stores, values)]
     args = ", ".join((*body.out_names, *body.inputs, *body.params))
-    decorator, loop, imports = _loop(body.out_names[0], device, parallel)
+    decorator, steps_over, imports = loop(body.out_names[0], device, parallel)
     return (
-        _header(body, f"{body.name} on {body.compute}, contiguous.", imports)
+        header(body, f"{body.name} on {body.compute}, contiguous.", imports)
         + f"@{decorator}\ndef {body.name}_flat({args}):\n"
-        + _block(_prelude(body, constants) + once, 1)
-        + f"    for i in {loop}:\n"
-        + _block(each + shared + write, 2)
+        + block(prelude(body, constants) + once, 1)
+        + f"    for i in {steps_over}:\n"
+        + block(each + shared + write, 2)
     )
 
 
-def _loop(out: str, device: str, parallel: bool) -> tuple[str, str, str]:
+def loop(out: str, device: str, parallel: bool) -> tuple[str, str, str]:
     if device == "cuda":
         return ("cuda_kernel", f"range(cuda.grid(1), {out}.size, cuda.gridsize(1))",
                 "from numba import cuda\n\nfrom nbgrad.kernels.options import cuda_kernel")
@@ -179,15 +187,15 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     start, moves = [], []
     for k, name in enumerate(operands):
         start.append(f"at_{name} = geometry[base + {k} * (rank + 2)]")
-        moves.append(f"at_{name} += j * geometry[base + {k} * (rank + 2) + 2 + axis]")
-    unravel = ["rest = row", "for axis in range(rank - 1, -1, -1):", "    size = geometry[3 + axis]",
-               "    j = rest % size", "    rest = rest // size", *(f"    {m}" for m in moves)]
+        moves.append(f"at_{name} += step * geometry[base + {k} * (rank + 2) + 2 + axis]")
+    unravel = ["rest = row", "for axis in range(rank - 1, -1, -1):", "    extent = geometry[3 + axis]",
+               "    step = rest % extent", "    rest = rest // extent", *(f"    {m}" for m in moves)]
     step = [f"by_{name} = geometry[base + {k} * (rank + 2) + 1]"
             for k, name in enumerate(operands) if steps[k] == "x"]
     views, once, element = [], [], {}
     for k, name in enumerate(operands):
         if steps[k] == "f":
-            views.append(f"row_{name} = {name}[at_{name}:at_{name} + n]")
+            views.append(f"row_{name} = {name}[at_{name}:at_{name} + length]")
             element[name] = f"row_{name}[i]"
         elif steps[k] == "x":
             element[name] = f"{name}[at_{name} + i * by_{name}]"
@@ -197,17 +205,17 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     write = [f"{element[o]} = {s.format(v)}"
              for o, s, v in zip(body.out_names, body.stores, values)]
     args = ", ".join((*body.out_names, *body.inputs, *body.params, "geometry"))
-    decorator, rows, imports = _loop(body.out_names[0], device, parallel)
+    decorator, rows, imports = loop(body.out_names[0], device, parallel)
     rows = rows.replace(f"{body.out_names[0]}.size", "geometry[1]")
     return (
-        _header(body, f"{body.name} on {body.compute}, strided ({steps}).", imports)
+        header(body, f"{body.name} on {body.compute}, strided ({steps}).", imports)
         + f"@{decorator}\ndef {body.name}_strided({args}):\n"
-        + _block(_prelude(body, constants), 1)
-        + _block(["rank = geometry[0]", "n = geometry[2]", "base = 3 + rank", *step], 1)
+        + block(prelude(body, constants), 1)
+        + block(["rank = geometry[0]", "length = geometry[2]", "base = 3 + rank", *step], 1)
         + f"    for row in {rows}:\n"
-        + _block(start + unravel + views + once, 2)
-        + "        for i in range(n):\n"
-        + _block(each + shared + write, 3)
+        + block(start + unravel + views + once, 2)
+        + "        for i in range(length):\n"
+        + block(each + shared + write, 3)
     )
 
 

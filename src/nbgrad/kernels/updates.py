@@ -14,19 +14,19 @@ from nbgrad.kernels.options import use_threads
 def step(row: Update, arrays: tuple[np.ndarray, ...], scalars: tuple[float, ...]) -> None:
     """Run `row` on `row.arrays`, all of one shape and dtype, and write what it moves.
 
-    Arrays may have any strides: those that are not contiguous go through a copy.
+    Arrays may have any strides, and contiguous ones may be given flat: those that are not
+    contiguous go through a copy.
     """
-    flat = [a.reshape(-1) for a in arrays]  # a view if contiguous, else a copy
-    size, dtype = arrays[0].size, arrays[0].dtype
-    kernel(row, dtype.name, use_threads(size))(*flat, *scalars)
+    flat = [a.ravel() for a in arrays]  # a view if contiguous, else a copy
+    kernel(row, flat[0].dtype, use_threads(flat[0].size))(*flat, *scalars)
     for k, name in enumerate(row.arrays):
         if name in row.new and not arrays[k].flags.c_contiguous:
             arrays[k][...] = flat[k].reshape(arrays[k].shape)
 
 
 @cache
-def kernel(row: Update, compute: str, parallel: bool):
-    return source.compile_source(emit(row, compute, parallel))
+def kernel(row: Update, dtype: np.dtype, parallel: bool):
+    return source.compile_source(emit(row, dtype.name, parallel))
 
 
 def emit(row: Update, compute: str, parallel: bool) -> str:
@@ -39,8 +39,8 @@ def emit(row: Update, compute: str, parallel: bool) -> str:
                        ("{}",) * len(row.arrays), ("{}",) * len(row.new), compute,
                        "formulas/updates.py")
     constants, shared, values = source.statements(body)
-    decorator, loop, imports = source._loop("p", "cpu", parallel)
-    head = source._HEADER.format(
+    decorator, loop, imports = source.loop("p", "cpu", parallel)
+    head = source.HEADER.format(
         title=f"{row.name} on {compute}, contiguous, in place.",
         equation=f"{', '.join(row.new)} <- step({', '.join(row.arrays)})",
         origin=body.origin, imports=imports)
@@ -48,7 +48,7 @@ def emit(row: Update, compute: str, parallel: bool) -> str:
     writes = [f"{n}[i] = {v}" for n, v in zip(row.new, values)]
     return (
         head + f"@{decorator}\ndef {row.name}({', '.join((*row.arrays, *row.scalars))}):\n"
-        + source._block(source._prelude(body, constants), 1)
+        + source.block(source.prelude(body, constants), 1)
         + f"    for i in {loop}:\n"
-        + source._block(loads + shared + writes, 2)
+        + source.block(loads + shared + writes, 2)
     )

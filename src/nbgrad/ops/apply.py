@@ -53,13 +53,13 @@ def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
                 save(node, inputs)
         else:
             outputs = (out,) if single else out
-            save(node, tuple([inputs[k] if k >= 0 else Saved(outputs[-1 - k], node, -1 - k)
+            save(node, tuple([inputs[k] if k >= 0 else Saved(outputs[-1 - k], node, outputs[-1 - k]._port)
                               for k in codes]))
     return out
 
 
 _BOTH = (0, 1)
-_FIRST_PORTS = ((), (0,), (0, 0), (0, 0, 0))
+_ONLY_OUTPUTS = (-1, -1)
 
 
 def link(node: Node, inputs, following, attrs) -> Node:
@@ -74,7 +74,7 @@ def link(node: Node, inputs, following, attrs) -> Node:
         a, b = inputs
         key = (a._layout, b._layout)
         node.layouts = _PAIRS.get(key) or _pair(key)
-        node.ports = (a._port, b._port) if a._port or b._port else _FIRST_PORTS[2]
+        node.ports = (a._port, b._port) if a._port >= 0 or b._port >= 0 else _ONLY_OUTPUTS
     else:
         node.layouts = tuple([t._layout for t in inputs])
         node.ports = tuple([t._port for t in inputs])
@@ -152,7 +152,7 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
         following = tuple([t._node for t in inputs])
         codes = op.saves(tuple([n is not None for n in following]), attrs)
         node = link(op.node(), inputs, following, attrs)
-        before = target.detach().clone() if 0 in codes else None
+        before = _before(target) if 0 in codes else None
         versions = [version(t) for t in inputs]
     op.run_into(target, others, attrs)
     counter = target._counter
@@ -161,7 +161,7 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
     counter.bump(label or op.label)
     if recording:
         if codes:
-            node.saved = tuple([before if k == 0 else inputs[k] if k > 0 else Saved(target, node, 0)
+            node.saved = tuple([before if k == 0 else inputs[k] if k > 0 else Saved(target, node, -1)
                                 for k in codes])
             node.versions = tuple([versions[k] if k > 0 else version(v)
                                    for k, v in zip(codes, node.saved)])
@@ -169,13 +169,20 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
     return target
 
 
+def _before(target: Tensor) -> Tensor:
+    """What a tensor is before a write, history included."""
+    copy = target.detach().clone()
+    copy._node, copy._port = target._node, target._port
+    return copy
+
+
 def rebase(target: Tensor, node: Node) -> None:
     """Make `node` the history of a tensor that was written to, and of what it is a view of."""
     if type(target._slot) is GradSlot:
         target._node.hooks.retained.pop(target._port, None)
-        hooks_of(node).retained[0] = target._slot
+        hooks_of(node).retained[-1] = target._slot
     if target._view is None:
-        target._node, target._port = node, 0
+        target._node, target._port = node, -1
         return
     base = target._view.base
     copied = CopySlices()
@@ -183,7 +190,7 @@ def rebase(target: Tensor, node: Node) -> None:
     link(copied, (base,), (base._node,), ())
     copied.next = (base._node, *node.next[1:])
     copied.ports = (base._port, *node.ports[1:])
-    base._node, base._port = copied, 0
+    base._node, base._port = copied, -1
     target._view.version = target._counter.count
     target._rebase(base)
 
@@ -241,7 +248,7 @@ def _check_writable(op: Op, target: Tensor, others: tuple[Tensor, ...]) -> bool:
                 "outside (if you want the inplace to be tracked).")
         if view.kind == "multi":
             raise RuntimeError(
-                f"Output {target._port} of {target._node.name() if target._node else op.name} is a "
+                f"Output {target.output_nr} of {target._node.name() if target._node else op.name} is a "
                 "view and is being modified inplace. This view is the output of a function that "
                 "returns multiple views. Such functions do not allow the output views to be "
                 "modified inplace. You should replace the inplace operation by an out-of-place one.")

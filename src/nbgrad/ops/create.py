@@ -131,7 +131,7 @@ def as_tensor(data, dtype=None, device=None) -> Tensor:
     return tensor(data, dtype=dtype)
 
 
-def _shape(args: tuple, size=None) -> tuple[int, ...]:
+def shape_of(args: tuple, size=None) -> tuple[int, ...]:
     """A shape from positional arguments, or from `size=`."""
     shape = sizes(args if size is None else (size,))
     if any(n < 0 for n in shape):
@@ -154,25 +154,25 @@ def _dtype(dtype) -> DType:
 def zeros(*shape, size=None, dtype=None, device=None,
           requires_grad: bool = False) -> Tensor:
     """Zeros of a shape given as numbers, a tuple or a list."""
-    return _filled(_shape(shape, size), 0, _dtype(dtype), device, requires_grad)
+    return _filled(shape_of(shape, size), 0, _dtype(dtype), device, requires_grad)
 
 
 def ones(*shape, size=None, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
     """Ones of a shape given as numbers, a tuple or a list."""
-    return _filled(_shape(shape, size), 1, _dtype(dtype), device, requires_grad)
+    return _filled(shape_of(shape, size), 1, _dtype(dtype), device, requires_grad)
 
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
     """One number everywhere; its type gives the dtype."""
     own = dtypes.of_number(fill_value) if dtype is None else dtypes.as_dtype(dtype)
-    return _filled(_shape((size,)), fill_value, own, device, requires_grad)
+    return _filled(shape_of((size,)), fill_value, own, device, requires_grad)
 
 
 def empty(*shape, size=None, dtype=None, device=None, requires_grad: bool = False,
           memory_format=None) -> Tensor:
     """Memory as it comes, of a shape."""
     devices.resolve(device)
-    own = layout(_dtype(dtype), _shape(shape, size))
+    own = layout(_dtype(dtype), shape_of(shape, size))
     return Tensor(np.empty(own.numel, own.dtype.np), own).requires_grad_(requires_grad)
 
 

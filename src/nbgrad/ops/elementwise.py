@@ -35,6 +35,8 @@ class Elementwise(Op):
         self.plans: dict[tuple, Plan] = {}
         self.into: dict[tuple, Plan] = {}
         super().__init__()
+        for name, code in {"self": 0, "other": 1, "exponent": 1, "result": -1}.items():
+            setattr(self.node, f"_saved_{name}", _saved_property(code))
 
     def saves(self, needs: tuple[bool, ...], attrs: tuple) -> tuple[int, ...]:
         codes = self.codes.get(needs)
@@ -114,6 +116,8 @@ class Elementwise(Op):
             raise RuntimeError(f"\"{self.row.name}\" not implemented for '{common.legacy}'")
         if kind in ("bool", "logical"):
             return common, dtypes.bool_
+        if common is dtypes.bool_ and self.row.name in ("square", "cube"):
+            common = dtypes.int64  # the exponent is an int
         if common is dtypes.bool_ and self.row.name.split("_")[0] in _NO_BOOL:
             raise RuntimeError(_NO_BOOL[self.row.name.split("_")[0]])
         return common, common
@@ -148,14 +152,18 @@ class Elementwise(Op):
         return tuple(grads)
 
     def pick(self, attrs: tuple) -> tuple:
-        return attrs
+        """The params of this op among those of the op whose gradient it is."""
+        return ()
 
-    def saved_value(self, node, name):
-        names = {"result": -1, "self": 0, "other": 1, "exponent": 1}
-        codes = self.saves(tuple([n is not None for n in node.next]), node.attrs)
-        if names.get(name) in codes:
-            return _value(unpack(node)[codes.index(names[name])], node)
-        return super().saved_value(node, name)
+
+def _saved_property(code: int) -> property:
+    """`grad_fn._saved_self` and its kin, by PyTorch's names."""
+    def saved(node: Node) -> Tensor:
+        codes = node.op.saves(tuple([n is not None for n in node.next]), node.attrs)
+        if code not in codes:
+            raise AttributeError(f"{node.name()} did not save this value")
+        return _value(unpack(node)[codes.index(code)], node)
+    return property(saved)
 
 
 def _value(saved, node: Node) -> Tensor:

@@ -8,7 +8,6 @@ from nbgrad.ops import (
     create,
     embedding,
     index,
-    loss,
     matmul,
     norm,
     pointwise,
@@ -52,11 +51,8 @@ FUNCTIONS: dict = pointwise.FUNCTIONS | {
     "scatter_add": index.scatter_add, "index_select": index.index_select,
     "index_add": index.index_add, "take": index.take, "nonzero": index.nonzero,
     "masked_fill": index.masked_fill, "masked_select": index.masked_select, "where": index.where,
+    **matmul.FUNCTIONS, **softmax.FUNCTIONS,
     "bernoulli": random.bernoulli, "multinomial": random.multinomial,
-    "softmax": softmax.softmax, "log_softmax": softmax.log_softmax,
-    **{f.__name__: f for f in (
-        matmul.mm, matmul.bmm, matmul.mv, matmul.dot, matmul.matmul, matmul.addmm, matmul.addmv,
-        matmul.addbmm, matmul.baddbmm, matmul.addr, matmul.outer, matmul.inner)},
 }
 
 #: name -> function, for the package only
@@ -68,13 +64,8 @@ PACKAGE_ONLY: dict = {
         create.full_like, create.is_tensor, pointwise.result_type)},
     "zeros_like": create.zeros_like, "ones_like": create.ones_like, "empty_like": create.empty_like,
     **create.LEGACY,
-    **{f.__name__: f for f in (
-        random.Generator, random.manual_seed, random.seed, random.initial_seed,
-        random.get_rng_state, random.set_rng_state, random.rand, random.randn, random.rand_like,
-        random.randn_like, random.randint, random.randint_like, random.randperm, random.normal,
-        random.dropout, conv.conv1d, conv.conv2d, conv.conv_transpose2d, pool.max_pool2d,
-        pool.adaptive_avg_pool2d, norm.batch_norm, norm.layer_norm, norm.group_norm,
-        embedding.embedding, loss.nll_loss)},
+    **random.PACKAGE_ONLY, "dropout": random.dropout,
+    **conv.FUNCTIONS, **pool.FUNCTIONS, **norm.FUNCTIONS, **embedding.FUNCTIONS,
 }
 
 

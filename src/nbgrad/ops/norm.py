@@ -29,9 +29,10 @@ def _gradients(g: Tensor, x: Tensor, w: Tensor | None, mean: Tensor | None, var:
     normalised axes `dims`, or h / std where the statistics are constants; gw = sum(g n) and
     gb = sum(g) over `rest`.
     """
-    own = mean is None
-    centred = x - (x.mean(dims, True) if own else mean)
-    inverse = ((centred.square().mean(dims, True) if own else var) + eps).rsqrt()
+    own = mean is None or var is None
+    centred = x - (x.mean(dims, True) if mean is None else mean)
+    spread = centred.square().mean(dims, True) if var is None else var
+    inverse = (spread + eps).rsqrt()
     n = centred * inverse
     h = g if w is None else g * w
     gx = h - h.mean(dims, True) - n * (h * n).mean(dims, True) if own else h
@@ -332,11 +333,11 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None,
                          f"torch.Size({list(shape)})")
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    running = [None if v is None else v.repeat(n) for v in (running_mean, running_var)]
+    mean, var = [None if v is None else v.repeat(n) for v in (running_mean, running_var)]
     rows = reshape(input, (1, n * c, *shape[2:]))
-    y = batch_norm(rows, *running, None, None, True, momentum, eps)
-    for old, new in zip((running_mean, running_var), running):
-        if old is not None:
+    y = batch_norm(rows, mean, var, None, None, True, momentum, eps)
+    for old, new in ((running_mean, mean), (running_var, var)):
+        if old is not None and new is not None:
             old.copy_(reshape(new, (n, c)).mean(0))
     return _scaled(reshape(y, shape), weight, bias)
 

@@ -43,10 +43,6 @@ class Op:
     def saves(self, needs: tuple[bool, ...], attrs: tuple) -> tuple[int, ...]:
         return ()
 
-    def saved_value(self, node: Node, name: str):
-        """What PyTorch calls `grad_fn._saved_<name>`."""
-        raise AttributeError(f"{node.name()!r} object has no attribute '_saved_{name}'")
-
     def backward(self, node: Node, *grads):
         """The gradient of every input, or None where none is needed."""
         raise RuntimeError(f"{node.name()}: derivative not implemented")

@@ -12,7 +12,7 @@ from nbgrad.formulas.elementwise import TABLE
 from nbgrad.kernels.elementwise import Spec, plan
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.elementwise import OPS, Elementwise, promote, reduce_to, with_number
+from nbgrad.ops.elementwise import OPS, Elementwise, can_cast, promote, reduce_to, with_number
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
 
@@ -244,6 +244,10 @@ def clamp(input: Tensor, min=None, max=None) -> Tensor:
 
 def clamp_(input: Tensor, min=None, max=None) -> Tensor:
     """`clamp`, in place."""
+    common = result_type(input, *(v for v in (min, max) if v is not None))
+    if not can_cast(common, input._layout.dtype):
+        raise RuntimeError(f"result type {common.legacy} can't be cast to the desired output type "
+                           f"{input._layout.dtype.legacy}")
     return _clamp(input, min, max, lambda op, inputs, attrs: apply_(op, inputs[0], (), attrs),
                   FUNCTIONS["maximum_"], FUNCTIONS["minimum_"])
 
@@ -266,19 +270,39 @@ def clamp_min(input: Tensor, min) -> Tensor:
     return clamp(input, min)
 
 
+def clamp_min_(input: Tensor, min) -> Tensor:
+    """`clamp_min`, in place."""
+    return clamp_(input, min)
+
+
 def clamp_max(input: Tensor, max) -> Tensor:
     """Values above `max` become `max`."""
     return clamp(input, None, max)
+
+
+def clamp_max_(input: Tensor, max) -> Tensor:
+    """`clamp_max`, in place."""
+    return clamp_(input, None, max)
 
 
 def nan_to_num(input: Tensor, nan: float | None = 0.0, posinf=None, neginf=None) -> Tensor:
     """NaN and infinities replaced, by 0 and the dtype's extremes by default."""
     if input._layout.dtype.category < 2:
         return input.clone()
+    return apply(OPS["nan_to_num"], (input,), _repairs(input, nan, posinf, neginf))
+
+
+def nan_to_num_(input: Tensor, nan: float | None = 0.0, posinf=None, neginf=None) -> Tensor:
+    """`nan_to_num`, in place."""
+    if input._layout.dtype.category < 2:
+        return input
+    return apply_(OPS["nan_to_num"], input, (), _repairs(input, nan, posinf, neginf))
+
+
+def _repairs(input: Tensor, nan, posinf, neginf) -> tuple[float, float, float]:
     info = np.finfo(input._layout.dtype.np)
-    return apply(OPS["nan_to_num"], (input,), (
-        0.0 if nan is None else float(nan), float(info.max if posinf is None else posinf),
-        float(info.min if neginf is None else neginf)))
+    return (0.0 if nan is None else float(nan), float(info.max if posinf is None else posinf),
+            float(info.min if neginf is None else neginf))
 
 
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
@@ -334,6 +358,11 @@ def bitwise_not(input: Tensor) -> Tensor:
     return apply(OPS["logical_not" if input.dtype is dtypes.bool_ else "bitwise_not"], (input,))
 
 
+def bitwise_not_(input: Tensor) -> Tensor:
+    """`bitwise_not`, in place."""
+    return apply_(OPS["logical_not" if input.dtype is dtypes.bool_ else "bitwise_not"], input)
+
+
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8,
             equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol * |other|."""
@@ -368,8 +397,9 @@ def result_type(*operands) -> DType:
 
 
 FUNCTIONS |= {f.__name__: f for f in (
-    rsub, clamp, clamp_, clamp_min, clamp_max, nan_to_num, logit, lerp, lerp_, addcmul, addcdiv,
-    addcmul_, addcdiv_, float_power, bitwise_not, isclose, allclose, equal)}
+    rsub, clamp, clamp_, clamp_min, clamp_min_, clamp_max, clamp_max_, nan_to_num, nan_to_num_,
+    logit, lerp, lerp_, addcmul, addcdiv, addcmul_, addcdiv_, float_power, bitwise_not,
+    bitwise_not_, isclose, allclose, equal)}
 FUNCTIONS["clip"], FUNCTIONS["true_divide"] = clamp, _true_div
 for _name, _alias in {"mul": "multiply", "sub": "subtract", "div": "divide", "neg": "negative",
                       "abs": "absolute", "trunc": "fix", "eq": "eq", "gt": "greater", "lt": "less",

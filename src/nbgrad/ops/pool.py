@@ -148,8 +148,8 @@ def _windows(x: Tensor, function: str, kernel, stride, padding, dilation, ceil_m
             raise RuntimeError("pad should be at most half of effective kernel size, but got "
                                f"pad={p}, kernel_size={k} and dilation={d}")
     c, h, w = x._layout.shape[1:]
-    out = [kernels.pool_output_size(n, *rule, ceil_mode)
-           for n, *rule in zip((h, w), kernel, stride, padding, dilation)]
+    out = [kernels.pool_output_size(n, k, s, p, d, ceil_mode)
+           for n, k, s, p, d in zip((h, w), kernel, stride, padding, dilation)]
     if min(out) < 1:
         out = [max(n, 0) for n in out]
         raise RuntimeError(f"Given input size: ({c}x{h}x{w}). Calculated output size: "

@@ -54,7 +54,7 @@ def _reduce(self: Tensor, protocol):
     if self.grad_fn is not None:
         raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the "
                            "pickle protocol: detach() the tensor first")
-    return _rebuild, (type(self), np.ascontiguousarray(self._array()), self.requires_grad)
+    return _rebuild, (type(self), np.array(self._array(), order="C"), self.requires_grad)
 
 
 def _rebuild(cls, array: np.ndarray, requires_grad: bool) -> Tensor:

@@ -13,10 +13,9 @@ from nbgrad.devices import resolve
 from nbgrad.kernels.cpu import random as kernels
 from nbgrad.kernels.layout import layout
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import from_numpy, shape_of
 from nbgrad.ops.family import expect_float, expect_tensor
 from nbgrad.ops.op import Op, wrap
-from nbgrad.ops.shape import sizes
 from nbgrad.tensor import Tensor
 
 _DEFAULT_SEED = 67280421310721
@@ -126,28 +125,21 @@ def _normal(n: int, np_dtype, generator) -> np.ndarray:
     return kernels.normal(n, np_dtype, *_take(generator, n))
 
 
-def _made(draw, kernel: str, size: tuple, generator, dtype, device, requires_grad) -> Tensor:
+def _made(draw, kernel: str, shape: tuple[int, ...], generator, dtype, device,
+          requires_grad) -> Tensor:
     resolve(device)
-    shape = _shape(size)
     own = layout(_floating(dtype, kernel), shape)
     return Tensor(draw(own.numel, own.dtype.np, generator), own).requires_grad_(requires_grad)
 
 
-def _shape(size: tuple) -> tuple[int, ...]:
-    shape = sizes(size)
-    if any(n < 0 for n in shape):
-        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: "
-                           f"{list(shape)}")
-    return shape
-
-
-def rand(*size, generator: Generator | None = None, dtype=None, device=None,
+def rand(*shape, size=None, generator: Generator | None = None, dtype=None, device=None,
          requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1), in a shape given as numbers, a tuple or a list."""
-    return _made(_uniform, "check_uniform_bounds", size, generator, dtype, device, requires_grad)
+    return _made(_uniform, "check_uniform_bounds", shape_of(shape, size), generator, dtype, device,
+                 requires_grad)
 
 
-def randn(*size, generator: Generator | None = None, dtype=None, device=None,
+def randn(*shape, size=None, generator: Generator | None = None, dtype=None, device=None,
           requires_grad: bool = False) -> Tensor:
     """Normal numbers with mean 0 and variance 1, in a shape.
 
@@ -156,7 +148,8 @@ def randn(*size, generator: Generator | None = None, dtype=None, device=None,
         >>> nbgrad.randn(2, 3, requires_grad=True).shape
         nbgrad.Size([2, 3])
     """
-    return _made(_normal, "normal_kernel_cpu", size, generator, dtype, device, requires_grad)
+    return _made(_normal, "normal_kernel_cpu", shape_of(shape, size), generator, dtype, device,
+                 requires_grad)
 
 
 def rand_like(input: Tensor, *, generator: Generator | None = None, dtype=None, device=None,
@@ -183,11 +176,11 @@ def randint(*args, generator: Generator | None = None, dtype=None, device=None,
     if low >= high:
         raise RuntimeError("random_ expects 'from' to be less than 'to', but got from="
                            f"{low} >= to={high}")
-    info = np.iinfo(found.np) if found.category == 1 else None
+    info = np.iinfo(found.name) if found.category == 1 else None
     if info is not None and not (info.min <= low and high - 1 <= info.max):
         raise RuntimeError(f"{'from' if low < info.min else 'to - 1'} is out of bounds for "
                            f"{found.name}")
-    shape = _shape((size,))
+    shape = shape_of((size,))
     n = math.prod(shape)
     values = kernels.randint(n, low, high, *_take(generator, n))
     made = wrap(values.astype(found.np, copy=False).reshape(shape))
@@ -290,15 +283,21 @@ def _below(n, np_dtype, generator, low, high):
 def random_(input: Tensor, low: int | None = None, high: int | None = None, *,
             generator: Generator | None = None) -> Tensor:
     """Write integers of [low, high) or [0, low), in place; all that the dtype holds by default."""
-    own = input._layout.dtype
     if low is None:
-        high = 2 if own.category == 0 else 2 ** (24 if own is dtypes.float32 else 53) \
-            if own.category == 2 else int(np.iinfo(own.np).max)
-    low, high = (0, low if high is None else high) if low is None or high is None else (low, high)
-    if low >= high:
+        start, stop = 0, _range_of(input._layout.dtype)
+    else:
+        start, stop = (0, int(low)) if high is None else (int(low), int(high))
+    if start >= stop:
         raise RuntimeError("random_ expects 'from' to be less than 'to', but got from="
-                           f"{low} >= to={high}")
-    return apply_(RANDOM, input, (), (_below, generator, int(low), int(high)))
+                           f"{start} >= to={stop}")
+    return apply_(RANDOM, input, (), (_below, generator, start, stop))
+
+
+def _range_of(dtype: dtypes.dtype) -> int:
+    """One more than the largest integer up to which a dtype holds them all."""
+    if dtype.category == 2:
+        return 2**24 + 1 if dtype is dtypes.float32 else 2**53 + 1
+    return 2 if dtype.category == 0 else int(np.iinfo(dtype.name).max) + 1
 
 
 def _coins(n, np_dtype, generator, p):

@@ -244,7 +244,7 @@ def _rebase(self: Tensor, base: Tensor) -> None:
     if base._node is not None:
         fresh = Tensor(self._data, own)
         record(AS_STRIDED, (base,), (own.shape, own.strides, own.offset - whole.offset), fresh)
-        self._node, self._port = fresh._node, 0
+        self._node, self._port = fresh._node, -1
 
 
 setattr(Tensor, "_rebase", _rebase)  # noqa: B010

@@ -50,14 +50,14 @@ class Adam(Optimizer):
             state["step"] = tensor(0.0)
         state["step"] += 1
         t, lr, decay = float(state["step"]), float(group["lr"]), float(group["weight_decay"])
-        beta1, beta2 = group["betas"]
+        beta1, beta2 = map(float, group["betas"])
         apart = group["decoupled_weight_decay"]
         self.run(amsgrad if group["amsgrad"] else adam, p, (
             0.0 if apart else decay,
             -1.0 if group["maximize"] else 1.0,
             1.0 - lr * decay if apart else 1.0,
             beta1, 1 - beta1, beta2, 1 - beta2,
-            lr / (1 - beta1 ** t), math.sqrt(1 - beta2 ** t), group["eps"]))
+            lr / (1 - beta1 ** t), math.sqrt(1 - beta2 ** t), float(group["eps"])))
 
 
 class AdamW(Adam):

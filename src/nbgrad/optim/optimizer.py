@@ -9,6 +9,8 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from nbgrad.engine.mode import enable_grad, no_grad
 from nbgrad.formulas.updates import Update
 from nbgrad.kernels import updates
@@ -93,8 +95,8 @@ class Optimizer:
         for name in row.states:
             if state.get(name) is None:
                 state[name] = p.new_zeros(p.shape)
-        tensors = (p, p.grad, *(state[name] for name in row.states))
-        updates.step(row, tuple([t._array() for t in tensors]), scalars)
+        tensors = (p, p.grad, *[state[name] for name in row.states])
+        updates.step(row, tuple([_memory(t) for t in tensors]), scalars)
         p._count().bump(f"{type(self).__name__}.step")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -142,6 +144,12 @@ class Optimizer:
             lines += [f"Parameter Group {k}"]
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+def _memory(t: Tensor) -> np.ndarray:
+    """The elements, flat where they fill their storage in order."""
+    own = t._layout
+    return t._data if own.contiguous and t._data.size == own.numel else t._array()
 
 
 def describe(value: Any) -> str:

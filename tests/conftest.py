@@ -1,0 +1,44 @@
+"""Poison and seal: fresh memory holds NaN in every test, and no test may leave a setting changed."""
+
+import numba
+import numpy as np
+import pytest
+
+import nbgrad
+from nbgrad import printing
+from nbgrad.engine.mode import state
+from nbgrad.kernels import memory
+from nbgrad.ops import elementwise
+
+
+def poisoned(shape, dtype=float, *args, **kwargs):
+    """As np.empty, filled with NaN, or with a large number for ints."""
+    made = np.empty(shape, dtype, *args, **kwargs)
+    if made.dtype.kind in "fiu":
+        made.fill(np.nan if made.dtype.kind == "f" else 77)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def poison(monkeypatch):
+    monkeypatch.setattr(memory, "empty", poisoned)
+    monkeypatch.setattr(elementwise, "empty", poisoned)
+
+
+def settings():
+    return {"grad mode": state.grad, "anomaly mode": (state.anomaly, state.check_nan),
+            "default dtype": nbgrad.get_default_dtype(), "print options": printing.get_printoptions(),
+            "threads": numba.get_num_threads()}
+
+
+@pytest.fixture(autouse=True)
+def seal():
+    before = settings()
+    yield
+    after = settings()
+    state.grad, (state.anomaly, state.check_nan) = before["grad mode"], before["anomaly mode"]
+    nbgrad.set_default_dtype(before["default dtype"])
+    numba.set_num_threads(before["threads"])
+    printing.set_printoptions(**before["print options"])
+    leaked = [name for name in before if before[name] != after[name]]
+    assert not leaked, f"the test left {', '.join(leaked)} changed"

@@ -1,0 +1,614 @@
+"""The graph: deep graphs, what is kept alive and for how long, threads, hooks that fail, Function."""
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import nbgrad
+from nbgrad.autograd import Function, grad, once_differentiable
+
+DEEP = 1_000_000
+
+
+def leaf(*values):
+    return nbgrad.tensor(list(values or (1.0, 2.0)), requires_grad=True)
+
+
+# depth
+
+
+def test_a_million_nodes_are_walked_and_freed():
+    x = leaf()
+    y = x
+    for _ in range(DEEP):
+        y = y + 1
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1]
+    del y
+
+
+def test_a_deep_graph_is_dropped_without_backward():
+    y = leaf()
+    for _ in range(DEEP):
+        y = y * 1.0
+    del y
+
+
+def test_a_deep_graph_is_dropped_after_backward_of_a_part():
+    x = leaf()
+    y = middle = x
+    for k in range(DEEP // 10):
+        y = y * 1.0
+        middle = y if k == 50_000 else middle
+    middle.sum().backward()
+    del y, middle
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_a_long_chain_of_writes():
+    x = leaf()
+    y = x * 1
+    for _ in range(DEEP // 10):
+        y.add_(1)
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1] and y.tolist() == [100_001, 100_002]
+
+
+def test_a_long_chain_of_writes_through_views():
+    x = leaf()
+    y = x * 1
+    for _ in range(10_000):
+        y[0].mul_(1.0)
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_a_long_chain_of_views():
+    x = leaf()
+    y = x
+    for _ in range(DEEP // 10):
+        y = y.view(2)
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_a_wide_and_deep_diamond():
+    x = leaf()
+    y = x
+    for _ in range(1000):
+        y = 0.25 * (y + y) + 0.5 * y
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_a_deep_graph_is_differentiated_twice():
+    x = leaf(1.0)
+    y = x
+    for _ in range(20_000):
+        y = y * x
+    (g,) = grad(y, x, create_graph=True)
+    (gg,) = grad(g, x)
+    assert g.item() == 20_001 and gg.item() == pytest.approx(20_000 * 20_001, rel=1e-6)
+
+
+# life
+
+
+class Cube(Function):
+    @staticmethod
+    def forward(ctx, x):
+        y = x * x * x
+        ctx.save_for_backward(x, y)
+        ctx.kept = y.detach()
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        x, _ = ctx.saved_tensors
+        return 3 * x * x * g
+
+
+def _in_place_on_a_view(x):
+    y = x * 1
+    y[0].mul_(3)
+    return y
+
+
+def _in_place(x):
+    y = x * 1
+    return y.sigmoid_().add_(1).exp_()
+
+
+def _written_view(x):
+    y = x * 1
+    v = y[1:]
+    v.mul_(2)
+    return v * y[:1]
+
+
+MAKE = {
+    "result saved": lambda x: x.exp(),
+    "input saved": lambda x: (x * 1).sin(),
+    "both saved": lambda x: (x * 2) * (x * 3),
+    "reduction": lambda x: (x * 2).max(0)[0],
+    "norm": lambda x: (x * 2).norm(),
+    "logsumexp": lambda x: (x * 2).logsumexp(0),
+    "prod": lambda x: (x * 2).prod(),
+    "views": lambda x: (x * 2).view(1, 2).t().unsqueeze(0)[0, :1],
+    "unbind": lambda x: (x * 2).unbind(0)[1],
+    "index": lambda x: (x * 2)[nbgrad.tensor([0, 0])],
+    "cat": lambda x: nbgrad.cat([x * 2, x * 3]),
+    "where": lambda x: nbgrad.where(x > 1, x * 2, x * 3),
+    "in place": _in_place,
+    "in place on a view": _in_place_on_a_view,
+    "written view": _written_view,
+    "function": lambda x: Cube.apply(x * 2),
+}
+
+
+def plain(x, y):
+    pass
+
+
+def backward(x, y):
+    y.sum().backward()
+
+
+def kept_graph(x, y):
+    y.sum().backward(retain_graph=True)
+    y.sum().backward(retain_graph=True)
+
+
+def retained(x, y):
+    if y.requires_grad:
+        y.retain_grad()
+    y.sum().backward()
+
+
+def hooked(x, y):
+    y.register_hook(lambda g: g * 2)
+    y.grad_fn.register_hook(lambda gx, gy: None)
+    x.register_hook(lambda g: g)
+    y.sum().backward()
+
+
+def created(x, y):
+    (g,) = grad(y.sum(), x, create_graph=True)
+    if g.requires_grad:
+        grad(g.sum(), x, allow_unused=True)
+
+
+def failing(x, y):
+    def fail(g):
+        raise ZeroDivisionError
+
+    y.register_hook(fail)
+    with pytest.raises(ZeroDivisionError):
+        y.sum().backward()
+
+
+def anomalous(x, y):
+    with nbgrad.autograd.detect_anomaly():
+        (y * 2).sum().backward()
+
+
+@pytest.mark.parametrize("use", [plain, backward, kept_graph, retained, hooked, created, failing,
+                                 anomalous], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("make", MAKE.values(), ids=list(MAKE))
+def test_nothing_outlives_its_last_reference(make, use):
+    MAKE["result saved"](leaf()).sum().backward()  # kernels and plans exist before counting
+    gc.collect()
+    gc.disable()
+    try:
+        x = leaf(1.0, 2.0)
+        y = make(x)
+        use(x, y)
+        alive = [weakref.ref(v) for v in (x, y, y.grad_fn)]
+        if x.grad is not None:
+            alive.append(weakref.ref(x.grad))
+        memory = weakref.ref(y._data)
+        del x, y
+        assert [a() for a in alive] == [None] * len(alive)
+        assert memory() is None
+    finally:
+        gc.enable()
+
+
+def test_the_graph_does_not_keep_a_leaf_alive():
+    x = leaf()
+    alive = weakref.ref(x)
+    y = x + 1
+    del x
+    assert alive() is None
+    y.sum().backward()
+
+
+def test_backward_frees_what_was_saved_as_it_goes():
+    x = leaf()
+    h = x * 2
+    y = h.exp()
+    alive = weakref.ref(h)
+    del h
+    (y * y).sum().backward()
+    assert alive() is None
+
+
+def test_freed_while_a_node_further_up_is_still_held():
+    x = leaf()
+    a = x.exp()
+    b = a.exp()
+    node = b.grad_fn
+    alive = weakref.ref(a._data)
+    b.sum().backward()
+    del a, b
+    assert alive() is None and node.saved is None
+
+
+# failures
+
+
+def test_a_hook_that_fails_leaves_the_graph_usable():
+    x = leaf()
+    y = x * x
+    handle = y.register_hook(lambda g: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        y.sum().backward(retain_graph=True)
+    assert nbgrad.is_grad_enabled() and x.grad is None
+    handle.remove()
+    y.sum().backward()
+    assert x.grad.tolist() == [2, 4]
+
+
+def test_a_backward_that_fails_restores_grad_mode():
+    class Bad(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            raise ValueError("bad")
+
+    for mode in (True, False):
+        x = leaf()
+        y = Bad.apply(x).sum()
+        with nbgrad.set_grad_enabled(mode), pytest.raises(ValueError, match="bad"):
+            y.backward()
+        assert nbgrad.is_grad_enabled()
+
+
+def test_backward_within_backward():
+    class Inner(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            z = x.detach().requires_grad_(True)
+            with nbgrad.enable_grad():
+                (gz,) = grad((z * z).sum(), z)
+            return g * gz
+
+    x = leaf()
+    Inner.apply(x).sum().backward()
+    assert x.grad.tolist() == [2, 4]
+
+
+# threads
+
+
+def in_threads(count, work):
+    errors = []
+
+    def run(k):
+        try:
+            work(k)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors, errors
+
+
+def test_backward_on_graphs_of_two_threads():
+    def work(k):
+        for _ in range(50):
+            x = nbgrad.full((300,), float(k + 1)).requires_grad_(True)
+            y = x
+            for _ in range(10):
+                y = (y * x).sqrt()
+            y.sum().backward()
+            np.testing.assert_allclose(x.grad.numpy(), np.ones(300), rtol=1e-4)
+
+    in_threads(4, work)
+
+
+def test_large_kernels_in_two_threads():
+    a = np.random.default_rng(0).standard_normal(200_000).astype(np.float32)
+
+    def work(k):
+        for _ in range(5):
+            x = nbgrad.tensor(a, requires_grad=True)
+            (x * x).sum().backward()
+            np.testing.assert_array_equal(x.grad.numpy(), 2 * a)
+
+    in_threads(3, work)
+
+
+def test_two_threads_add_to_one_leaf_in_turn():
+    x = leaf()
+    lock = threading.Lock()
+
+    def work(k):
+        for _ in range(100):
+            y = (x * 3).sum()
+            with lock:
+                y.backward()
+
+    in_threads(3, work)
+    assert x.grad.tolist() == [900, 900]
+
+
+def test_grad_mode_is_of_the_thread():
+    with nbgrad.no_grad():
+        seen = []
+        in_threads(1, lambda k: seen.append((nbgrad.is_grad_enabled(), (leaf() * 2).requires_grad)))
+        assert seen == [(True, True)] and not nbgrad.is_grad_enabled()
+
+
+def test_anomaly_mode_is_of_the_thread():
+    with nbgrad.autograd.detect_anomaly():
+        seen = []
+        in_threads(1, lambda k: seen.append(nbgrad.autograd.is_anomaly_enabled()))
+        assert seen == [False] and nbgrad.autograd.is_anomaly_enabled()
+
+
+# Function: the same story told to both libraries
+
+
+@pytest.fixture(params=["nbgrad", "torch"])
+def torch(request):
+    return pytest.importorskip(request.param)
+
+
+def test_function_saves_inputs_outputs_and_none(torch):
+    class Exp(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = x.exp()
+            ctx.save_for_backward(x, None, y)
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            x, nothing, y = ctx.saved_tensors
+            assert nothing is None and ctx.needs_input_grad == (True,)
+            return g * y + 0 * x
+
+    x = torch.tensor([0.0, 1.0], requires_grad=True)
+    y = Exp.apply(x)
+    (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    (gg,) = torch.autograd.grad(g.sum(), x)
+    np.testing.assert_allclose(gg.numpy(), np.exp([0, 1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("which", ["input", "output"])
+def test_function_finds_writes_to_what_it_saved(torch, which):
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = x * x
+            ctx.save_for_backward(x, y)
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            x, _ = ctx.saved_tensors
+            return 2 * x * g
+
+    x = torch.ones(2, requires_grad=True) * 1
+    y = Square.apply(x)
+    (x if which == "input" else y).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        y.sum().backward()
+
+
+def test_function_marks_dirty(torch):
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            x.mul_(2)
+            ctx.mark_dirty(x)
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * g
+
+    w = torch.ones(3, requires_grad=True)
+    x = w * 1
+    y = Double.apply(x)
+    assert y is x and x._version == 1 and "Double" in type(x.grad_fn).__name__
+    y.sum().backward()
+    assert w.grad.tolist() == [2, 2, 2]
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+        Double.apply(torch.ones(3, requires_grad=True))
+
+
+def test_function_marks_dirty_a_view(torch):
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            x.mul_(2)
+            ctx.mark_dirty(x)
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * g
+
+    w = torch.ones(3, requires_grad=True)
+    x = w * 1
+    Double.apply(x[:2])
+    (x * torch.tensor([1.0, 10.0, 100.0])).sum().backward()
+    assert w.grad.tolist() == [2, 20, 100]
+
+
+def test_function_marks_non_differentiable(torch):
+    class Split(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            small, large = x * 2, x * 3
+            ctx.mark_non_differentiable(small)
+            return small, large, (x > 1)
+
+        @staticmethod
+        def backward(ctx, gs, gl, gb):
+            assert gs is not None and gs.tolist() == [0, 0]
+            return 3 * gl
+
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    small, large, mask = Split.apply(x)
+    assert [t.requires_grad for t in (small, large, mask)] == [False, True, False]
+    large.sum().backward()
+    assert x.grad.tolist() == [3, 3]
+
+
+def test_function_gets_zeros_or_none_for_unused_outputs(torch):
+    class Two(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, materialize):
+            ctx.set_materialize_grads(materialize)
+            ctx.materialize = materialize
+            return x * 1, x * 2
+
+        @staticmethod
+        def backward(ctx, ga, gb):
+            assert (gb is None) is not ctx.materialize
+            return ga, None
+
+    for materialize in (True, False):
+        x = torch.ones(2, requires_grad=True)
+        Two.apply(x, materialize)[0].sum().backward()
+        assert x.grad.tolist() == [1, 1]
+
+
+def test_function_returns_none_for_what_needs_no_gradient(torch):
+    class Scale(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, k, w):
+            ctx.k = k
+            ctx.save_for_backward(w)
+            assert ctx.needs_input_grad == (True, False, False)
+            return x * k * w
+
+        @staticmethod
+        def backward(ctx, g):
+            (w,) = ctx.saved_tensors
+            return g * ctx.k * w, None, None
+
+    x = torch.ones(2, requires_grad=True)
+    Scale.apply(x, 3, torch.tensor([1.0, 2.0])).sum().backward()
+    assert x.grad.tolist() == [3, 6]
+
+
+def test_function_sets_up_its_context_apart(torch):
+    class Mul(torch.autograd.Function):
+        @staticmethod
+        def forward(x, y):
+            return x * y
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, y = ctx.saved_tensors
+            return g * y, g * x
+
+    x, y = (torch.tensor([v], requires_grad=True) for v in (3.0, 4.0))
+    (gx,) = torch.autograd.grad(Mul.apply(x, y), x, create_graph=True)
+    (gy,) = torch.autograd.grad(gx, y)
+    assert gx.item() == 4 and gy.item() == 1
+
+
+def test_function_once_differentiable(torch):
+    once = once_differentiable if torch is nbgrad else torch.autograd.function.once_differentiable
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        @once
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return 2 * x * g
+
+    x = torch.tensor([3.0], requires_grad=True)
+    (g,) = torch.autograd.grad(Square.apply(x), x, create_graph=True)
+    assert g.item() == 6 and g.requires_grad
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        torch.autograd.grad(g, x)
+
+
+def test_function_returns_its_input(torch):
+    class Same(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 5
+
+    x = torch.ones(2, requires_grad=True)
+    y = Same.apply(x)
+    assert y is not x and not y.is_leaf
+    y.sum().backward()
+    assert x.grad.tolist() == [5, 5]
+
+
+def test_function_under_no_grad_records_nothing(torch):
+    class Neg(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return -x
+
+        @staticmethod
+        def backward(ctx, g):
+            return -g
+
+    x = torch.ones(2, requires_grad=True)
+    with torch.no_grad():
+        assert not Neg.apply(x).requires_grad
+    assert Neg.apply(x).requires_grad and not Neg.apply(x.detach()).requires_grad
+
+
+def test_function_returns_a_view_of_its_input(torch):
+    class Row(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x[0]
+
+        @staticmethod
+        def backward(ctx, g):
+            return torch.stack([g, g * 0])
+
+    x = torch.ones(2, 3, requires_grad=True)
+    y = Row.apply(x * 2)
+    y.sum().backward()
+    assert x.grad.tolist() == [[2, 2, 2], [0, 0, 0]]
