@@ -72,11 +72,13 @@ class Network:
         except (RuntimeError, TypeError) as error:
             known = self.model.state_dict().keys() - own.keys()
             odd = [key for key in given if key not in known]
-            why = (f"{len(known - given.keys())} of {len(known)} tensors are missing, and "
-                   f"{len(odd)} belong to something else" + f" (such as {odd[0]})" * bool(odd))
-            if not odd and known == given.keys():
+            if known == given.keys():
                 why = str(error).split("\n\t")[1]
-            raise CheckpointError(f"{self.path} is not a checkpoint of {self.name}: {why}") from error
+            else:
+                why = (f"{len(known - given.keys())} of {len(known)} tensors are missing, and "
+                       f"{len(odd)} belong to something else{f' (such as {odd[0]})' if odd else ''}")
+            message = f"{self.path} is not a checkpoint of {self.name}: {why}"
+            raise CheckpointError(message) from error
 
     def _in_head(self, key: str) -> bool:
         return key.startswith(f"{self.plan.head}.")

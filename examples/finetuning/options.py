@@ -33,7 +33,7 @@ class Options:
     epochs: tuple[int, ...] = (10, 10)
     lr: tuple[float, ...] = (0.05, 0.01)
     schedule: str = "cosine"
-    batch_size: int = 32
+    batch_size: int = 64
     momentum: float = 0.9
     weight_decay: float = 1e-4
     nesterov: bool = True

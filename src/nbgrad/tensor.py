@@ -122,11 +122,11 @@ class Saved:
 
     __slots__ = ("_counter", "_data", "_layout", "maker", "port")
 
-    def __init__(self, tensor: Tensor, node: Node, port: int) -> None:
+    def __init__(self, tensor: Tensor, node: Node, port: int | None = None) -> None:
         if tensor._counter is None:
             tensor._counter = Counter()
         self._counter, self._data, self._layout = tensor._counter, tensor._data, tensor._layout
-        self.maker, self.port = weakref.ref(node), port
+        self.maker, self.port = weakref.ref(node), tensor._port if port is None else port
 
     def tensor(self, node: Node) -> Tensor:
         made = Tensor(self._data, self._layout)

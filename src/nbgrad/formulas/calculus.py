@@ -17,7 +17,7 @@ def pullback(root: Expr, seed: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]
         if g is None or node.op is None:
             continue
         if node.op is SELECT:
-            cond, then, otherwise = node.args
+            cond = node.args[0]
             parts: tuple[Expr | None, ...] = (None, select(cond, g, zero), select(cond, zero, g))
         elif node.op.d is None:
             continue

@@ -76,7 +76,8 @@ class KernelCache(caching.FunctionCache):
         self._py_func = function
         self._cache_path = str(folder)
         self._impl = object.__new__(caching.CompileResultCacheImpl)
-        salt = f"{fingerprint(source)}{function.__qualname__}{function.__code__.co_firstlineno}{options}"
+        line = function.__code__.co_firstlineno
+        salt = f"{fingerprint(source)}{function.__qualname__}{line}{options}"
         self._cache_file = _Files(folder, f"{source.stem}.{function.__name__}", salt)
         self.enable()
 

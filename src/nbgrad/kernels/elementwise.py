@@ -96,8 +96,9 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
         size = target[0].numel
         run = resolve(kernel_flat(made, scalars, use_threads(size)), spec,
                       (*np_dtypes, *(l.dtype.np for l in inputs)))
-        return Plan(_with_offsets(run, target if out and not whole else (), inputs, len(spec.results)), target,
-                    size, np_dtypes)
+        partly = target if out and not whole else ()
+        run = _with_offsets(run, partly, inputs, len(spec.results))
+        return Plan(run, target, size, np_dtypes)
     target = out or tuple(layout(r, shape) for r in spec.results)
     strides = [t.strides for t in target] + [
         expanded_strides(l.shape, l.strides, shape) for l in inputs]

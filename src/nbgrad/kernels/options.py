@@ -5,6 +5,7 @@ adds threads through `prange`, `inline` marks scalar helpers that kernels call.
 """
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import numba
@@ -22,11 +23,9 @@ prange = numba.prange
 def _compile(function, fastmath: frozenset, **flags):
     dispatcher = numba.njit(fastmath=set(fastmath), error_model="numpy", nogil=True, **flags)(function)
     if config.CACHE_DIR is not None and os.path.exists(function.__code__.co_filename):
-        try:
+        with suppress(OSError):  # the kernel then lives in memory only
             dispatcher._cache = KernelCache(
                 function, f"{sorted(fastmath)}{sorted(flags.items())}", config.CACHE_DIR)
-        except OSError:
-            pass  # the kernel then lives in memory only
     return dispatcher
 
 

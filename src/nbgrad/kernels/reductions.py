@@ -126,7 +126,8 @@ def emit(row: Reduction, in_dtype: np.dtype, compute: str, column: bool, paralle
         load = f"np.{compute}({load})"
     return (_COLUMN if column else _ROW).format(
         name=row.name, kernel=f"{row.name}_{'column' if column else 'row'}", compute=compute,
-        wide=_wide(row, compute), identity=_identity(row, in_dtype if row.kind == "same" else np.dtype(compute)),
+        wide=_wide(row, compute),
+        identity=_identity(row, in_dtype if row.kind == "same" else np.dtype(compute)),
         decorator="parallel_kernel" if parallel else "kernel",
         prange_import=", prange" if parallel else "", loop="prange" if parallel else "range",
         params="".join(f", {p}" for p in row.params),

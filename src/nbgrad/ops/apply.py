@@ -53,7 +53,7 @@ def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
                 save(node, inputs)
         else:
             outputs = (out,) if single else out
-            save(node, tuple([inputs[k] if k >= 0 else Saved(outputs[-1 - k], node, outputs[-1 - k]._port)
+            save(node, tuple([inputs[k] if k >= 0 else Saved(outputs[-1 - k], node)
                               for k in codes]))
     return out
 

@@ -22,6 +22,7 @@ from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import OPS, accumulate_
 from nbgrad.tensor import Tensor
 
+
 def clone(self: Tensor, *, memory_format=None) -> Tensor:
     """A copy with its own memory, through which gradients pass."""
     return apply(OPS["clone"], (self,))

@@ -93,7 +93,7 @@ class Reduce(Op):
         return gradient(self.table.name).saves
 
     def backward(self, node, grad):
-        reduced, keepdim, *params = node.attrs
+        reduced, _, *params = node.attrs
         own = node.layouts[0]
         shape = keep(own.shape, reduced)
         program = gradient(self.table.name)
@@ -312,7 +312,7 @@ def _extreme(t: Tensor, name: str, dim, keepdim, whole: Op, along: Op, binary: s
 
 def _named(name: str):
     """A named tuple (values, indices) that prints as PyTorch's return types do."""
-    base: Any = namedtuple(name, ["values", "indices"])  # type: ignore[misc]  # noqa: PYI024
+    base: Any = namedtuple(name, ["values", "indices"])  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"nbgrad.return_types.{name}(\nvalues={self.values!r},\nindices={self.indices!r})"
