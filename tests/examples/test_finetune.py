@@ -23,8 +23,8 @@ from finetuning import networks, options, training
 
 RESULTS = {"checkpoint.safetensors", "confusion.png", "curves.png", "metrics.json",
            "model.safetensors", "predictions.png"}
-STAGES = ("--model", "small_cnn", "--freeze", "backbone", "1", "--epochs", "2", "--size", "16",
-          "--batch-size", "8", "--threads", "1")
+STAGES = ("--model", "small_cnn", "--freeze", "backbone", "1", "--epochs", "2", "3",
+          "--size", "16", "--batch-size", "8", "--threads", "1")
 COLOURS = {"blue": (40, 40, 200), "green": (40, 160, 60), "red": (200, 50, 40)}
 
 
@@ -77,7 +77,7 @@ def test_everything_is_written_and_agrees(photos, uninterrupted):
     metrics = json.loads((uninterrupted / "metrics.json").read_text())
     assert metrics["classes"] == sorted(COLOURS)
     assert metrics["images"] == {"train": 36, "validation": 9}
-    assert [entry["stage"] for entry in metrics["history"]] == [0, 0, 1, 1]
+    assert [entry["stage"] for entry in metrics["history"]] == [0, 0, 1, 1, 1]
     assert np.trace(metrics["confusion"]) / 9 == metrics["validation_accuracy"]
     model = models.small_cnn(uninterrupted / "model.safetensors", num_classes=3)
     assert sum(p.numel() for p in model.parameters()) == metrics["parameters"]
@@ -103,10 +103,11 @@ def test_own_validation_folder(tmp_path, capsys):
     assert "9 images to train and 6 to validate, 3 classes" in capsys.readouterr().out
 
 
-def test_frozen_blocks_stay_and_others_move(photos, uninterrupted, tmp_path):
+@pytest.mark.parametrize("augment", [(), ("--augment",)])
+def test_frozen_blocks_stay_and_others_move(photos, uninterrupted, tmp_path, augment):
     start = uninterrupted / "model.safetensors"
     before = nbgrad.load(start)
-    assert run("--data", photos, *STAGES, "--weights", start, "--out", tmp_path) == 0
+    assert run("--data", photos, *STAGES, *augment, "--weights", start, "--out", tmp_path) == 0
     after = nbgrad.load(tmp_path / "model.safetensors")
     moved = {name for name in before
              if (before[name].numpy() != after[name].numpy()).any()}
@@ -132,7 +133,7 @@ def interrupt(monkeypatch, at):
     monkeypatch.setattr(training.Interruption, "check", check)
 
 
-@pytest.mark.parametrize("at", [0, 7, 9, 12, 13, 18, 20, 23, 26, 30, 33])
+@pytest.mark.parametrize("at", [0, 3, 8, 11, 14, 16, 20, 25, 28, 31, 33, 38])
 def test_resuming_gives_the_numbers_of_an_uninterrupted_run(
         photos, uninterrupted, tmp_path, capsys, monkeypatch, at):
     with monkeypatch.context() as patch:

@@ -59,8 +59,9 @@ all_ = reduction("all", pre=_truth, combine=u * v, identity=1, post=ne(s, 0), ki
 any_ = reduction("any", pre=_truth, combine=select(u > v, u, v), post=ne(s, 0), kind="bool")
 count_nonzero = reduction("count_nonzero", pre=_truth, kind="sum")
 # m is the mean; PyTorch gives nan where no degree of freedom is left
-var_ = reduction("var", pre=(x - m) * (x - m), d=2 * (x - m) / (n - correction),
-                 post=s / select(n > correction, n - correction, 0), params="correction")
+_freedom = select(n > correction, n - correction, 0)
+var_ = reduction("var", pre=(x - m) * (x - m), d=2 * (x - m) / (n - correction), post=s / _freedom,
+                 params="correction")
 # m is the maximum, or 0 where that is infinite
 logsumexp = reduction("logsumexp", pre=exp(x - m), post=log(s) + m, d=exp(x - y))
 norm1 = reduction("norm1", pre=abs_(x), d=ROWS["sign"](x))

@@ -18,6 +18,8 @@ from nbgrad.kernels.options import kernel, use_threads
 
 # A row: blocks of 1,024 elements are summed by the vector unit in the compute dtype, and the
 # blocks' totals in `wide` (float64 for floats), which keeps the error below pairwise summation's.
+# A block is a function of its own, optimised before it is linked in: compiled within their loops,
+# one thread and many would add in different orders.
 _ROW = '''"""{name} on {compute}, along rows of (outer, n).
 
 Written by nbgrad from formulas/reductions.py; edit the formula there, not here.
@@ -27,10 +29,10 @@ import math
 
 import numpy as np
 
-from nbgrad.kernels.options import {decorator}, SUM{prange_import}
+from nbgrad.kernels.options import {decorator}, inline, SUM{prange_import}
 
 
-@{decorator}(fastmath=SUM)
+@{decorator}
 def {kernel}(out, x, ms, count{params}):
     outer, length = x.shape
     n = np.{compute}(count)
@@ -39,14 +41,20 @@ def {kernel}(out, x, ms, count{params}):
         m = ms[o]
         total = np.{wide}({identity})
         for start in range(0, length, 1024):
-            u = np.{compute}({identity})
-            for i in range(start, min(start + 1024, length)):
-                x_ = {load}
-                v = {pre}
-                u = np.{compute}({combine})
+            u = block(x[o, start:start + 1024], m{params})
             total = np.{wide}({combine_wide})
         s = np.{compute}(total)
         out[o] = {post}
+
+
+@inline(fastmath=SUM)
+def block(x, m{params}):
+    u = np.{compute}({identity})
+    for i in range(x.size):
+        x_ = {load}
+        v = {pre}
+        u = np.{compute}({combine})
+    return u
 '''
 
 # A column: 64 neighbouring columns are summed together, so that memory is read in order.
@@ -121,7 +129,7 @@ def _wide(row: Reduction, compute: str) -> str:
 
 def emit(row: Reduction, in_dtype: np.dtype, compute: str, column: bool, parallel: bool) -> str:
     """Source of the kernel that reduces `in_dtype` elements, computing in `compute`."""
-    load = "x[o, i]" if not column else "x[o, i, low + j]"
+    load = "x[o, i, low + j]" if column else "x[i]"
     if in_dtype.name != compute:
         load = f"np.{compute}({load})"
     return (_COLUMN if column else _ROW).format(

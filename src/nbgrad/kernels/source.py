@@ -220,8 +220,8 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
 
 
 def compile_source(text: str):
-    """The kernel of an emitted file: written once, imported, compiled at its first call."""
-    (name,) = re.findall(r"^def (\w+)", text, re.M)
+    """The kernel of an emitted file, its first function: written once, compiled when called."""
+    name = re.search(r"^def (\w+)", text, re.M)[1]
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     if config.CACHE_DIR is None:
         module = types.ModuleType(f"nbgrad_generated_{name}")

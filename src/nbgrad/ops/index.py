@@ -92,8 +92,8 @@ def _part(p):
     elif hasattr(p, "__index__"):
         return operator.index(p)
     else:
-        raise TypeError("only integers, slices (`:`), ellipsis (`...`), None and long or byte "
-                        f"Variables are valid indices (got {type(p).__name__})")
+        raise IndexError("only integers, slices (`:`), ellipsis (`...`), None and long or byte "
+                         f"Variables are valid indices (got {type(p).__name__})")
     if p.dtype == bool:
         return p
     if p.dtype.kind not in "iu":

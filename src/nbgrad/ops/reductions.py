@@ -82,7 +82,7 @@ class Reduce(Op):
     def dtypes(self, own) -> tuple[str, np.dtype]:
         if self.table.kind == "bool":
             compute = own.name if own.category == 2 else "int64"
-            return compute, np.dtype(bool)
+            return compute, np.dtype(np.uint8 if own is dtypes.uint8 else np.bool_)
         if self.table.kind == "sum" and (own.category < 2 or self.table.name == "count_nonzero"):
             return ("int64" if own.category < 2 else own.name), np.dtype(np.int64)
         if own.category < 2:
@@ -241,7 +241,10 @@ def prod(t: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
     return apply(PROD, (t,), (axes(t, dim), keepdim))
 
 
-def _nonempty(t: Tensor, reduced, name: str) -> None:
+def _nonempty(t: Tensor, reduced, name: str, dim=0) -> None:
+    if t._layout.numel == 0 and dim in (None, ()):
+        raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                           "Specify the reduction dim with the 'dim' argument.")
     for k in reduced:
         if t._layout.shape[k] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {k} to have non-zero size.")
@@ -250,14 +253,14 @@ def _nonempty(t: Tensor, reduced, name: str) -> None:
 def amax(t: Tensor, dim=(), keepdim: bool = False) -> Tensor:
     """Maximum over `dim`; ties share the gradient evenly."""
     reduced = axes(t, dim)
-    _nonempty(t, reduced, "amax")
+    _nonempty(t, reduced, "amax", dim)
     return apply(AMAX, (t,), (reduced, keepdim))
 
 
 def amin(t: Tensor, dim=(), keepdim: bool = False) -> Tensor:
     """Minimum over `dim`; ties share the gradient evenly."""
     reduced = axes(t, dim)
-    _nonempty(t, reduced, "amin")
+    _nonempty(t, reduced, "amin", dim)
     return apply(AMIN, (t,), (reduced, keepdim))
 
 
@@ -301,9 +304,7 @@ def _extreme(t: Tensor, name: str, dim, keepdim, whole: Op, along: Op, binary: s
     if isinstance(dim, Tensor):
         return apply(OPS[binary], (t, dim))
     if dim is None:
-        if t._layout.numel == 0:
-            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() "
-                               "== 0. Specify the reduction dim with the 'dim' argument.")
+        _nonempty(t, (), name, None)
         return apply(whole, (t,), (axes(t, None), False))
     reduced = axes(t, dim)
     _nonempty(t, reduced, name)
@@ -447,6 +448,11 @@ def norm(t: Tensor, p="fro", dim=None, keepdim: bool = False, dtype=None) -> Ten
     order = 2.0 if p in ("fro", None) else float(p)
     reduced = axes(t, dim)
     if math.isinf(order):
+        empty = [k for k in reduced if t._layout.shape[k] == 0]
+        if empty:
+            raise RuntimeError(f"linalg.vector_norm cannot compute the {order} norm on the dimension "
+                               f"{empty[0]} because this dimension is empty and the operation does "
+                               "not have an identity")
         absolute = apply(OPS["abs"], (t,))
         return amax(absolute, reduced, keepdim) if order > 0 else amin(absolute, reduced, keepdim)
     op = NORMS.get(order)

@@ -420,7 +420,7 @@ def reshape(t: Tensor, *shape) -> Tensor:
     asked = infer_size(sizes(shape), t._layout.numel)
     if view_strides(t._layout, asked) is not None:
         return view(VIEW, t, (asked,))
-    return view(UNSAFE_VIEW, clone(t, contiguous=True), (asked,))
+    return apply(UNSAFE_VIEW, (clone(t, contiguous=True),), (asked,))
 
 
 def clone(t: Tensor, contiguous: bool = False) -> Tensor:
@@ -620,7 +620,7 @@ def as_strided(t: Tensor, size, stride, storage_offset: int | None = None) -> Te
 def unbind(t: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All entries along `dim`."""
     if not t._layout.shape:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return views(UNBIND, t, (axis(t, dim),))
 
 
@@ -684,7 +684,8 @@ def stack(tensors, dim: int = 0) -> Tensor:
 def _tensors(tensors, name: str) -> list[Tensor]:
     found = list(tensors)
     if not found:
-        raise RuntimeError(f"{name}(): expected a non-empty list of Tensors")
+        error = ValueError if name == "cat" else RuntimeError
+        raise error(f"{name}(): expected a non-empty list of Tensors")
     for t in found:
         if not isinstance(t, Tensor):
             raise TypeError(f"{name}(): expected Tensor as element of the list, got "
@@ -703,4 +704,5 @@ def repeat(t: Tensor, *repeats) -> Tensor:
     own = (1,) * (len(times) - rank) + t._layout.shape
     spread = reshape(t, [k for n in own for k in (1, n)])
     spread = expand(spread, [k for r, n in zip(times, own) for k in (r, n)])
-    return reshape(clone(spread, contiguous=True), [r * n for r, n in zip(times, own)])
+    whole = tuple(r * n for r, n in zip(times, own))
+    return apply(UNSAFE_VIEW, (clone(spread, contiguous=True),), (whole,))
