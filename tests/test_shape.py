@@ -207,6 +207,8 @@ def run(n, start, program):
     made = [x * 1.0]
     for at, (name, k, j) in enumerate(program):
         t, u = made[k % len(made)], made[j % len(made)]
+        if name == "copy_" and t is u:
+            continue
         try:
             found = STEPS[name](n, t) if name in STEPS else PAIRS[name](n, t, u)
         except (RuntimeError, IndexError) as error:

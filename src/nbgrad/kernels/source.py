@@ -223,15 +223,13 @@ def compile_source(text: str):
     """The kernel of an emitted file, its first function: written once, compiled when called."""
     name = re.search(r"^def (\w+)", text, re.M)[1]
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    if config.CACHE_DIR is None:
+    path = _stored(f"{name}-{digest}.py", text)
+    if path is None:
         module = types.ModuleType(f"nbgrad_generated_{name}")
         file = f"<nbgrad {name} {digest}>"
         linecache.cache[file] = (len(text), None, text.splitlines(True), file)
         exec(compile(text, file, "exec"), module.__dict__)
         return getattr(module, name)
-    path = config.CACHE_DIR / "generated" / f"{name}-{digest}.py"
-    if not path.exists() or path.read_text() != text:
-        _write(path, text)
     known_as = f"nbgrad_generated_{name}_{digest}"
     loader = importlib.machinery.SourceFileLoader(known_as, str(path))
     module = types.ModuleType(known_as)
@@ -239,6 +237,19 @@ def compile_source(text: str):
     sys.modules[known_as] = module  # the disk cache names the module when it loads machine code
     loader.exec_module(module)
     return getattr(module, name)
+
+
+def _stored(file: str, text: str) -> Path | None:
+    """The file in the cache that holds `text`, written if need be; None if it cannot be."""
+    if config.CACHE_DIR is None:
+        return None
+    path = config.CACHE_DIR / "generated" / file
+    try:
+        if not path.exists() or path.read_text() != text:
+            _write(path, text)
+    except OSError:
+        return None
+    return path
 
 
 def _write(path: Path, text: str) -> None:

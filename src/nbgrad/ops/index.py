@@ -14,7 +14,8 @@ from nbgrad.ops.apply import apply, apply_, view
 from nbgrad.ops.elementwise import OPS, with_number
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.pointwise import COPY
-from nbgrad.ops.shape import SELECT, SLICE, UNSQUEEZE, VIEW, axis, expand, permute, reshape
+from nbgrad.ops.shape import axis, expand, permute, reshape
+from nbgrad.ops.views import SELECT, SLICE, UNSQUEEZE, VIEW
 from nbgrad.tensor import Tensor
 
 # x[...]: integers, slices, None and Ellipsis open a view; index tensors and masks then gather.
@@ -283,8 +284,9 @@ def _indices(t: Tensor, d: int, idx: Tensor, name: str) -> np.ndarray:
     n = t._layout.shape[d] if t._layout.shape else 1
     bad = kernels.first_out_of_range(found.reshape(-1), 0, n)
     if bad >= 0:
-        raise IndexError(f"{name}(): index {int(found.reshape(-1)[bad])} is out of bounds for "
-                         f"dimension {d} with size {n}")
+        error = RuntimeError if name in ("gather", "scatter", "scatter_add") else IndexError
+        raise error(f"{name}(): index {int(found.reshape(-1)[bad])} is out of bounds for dimension "
+                    f"{d} with size {n}")
     return found
 
 
@@ -420,8 +422,10 @@ def take(t: Tensor, index: Tensor) -> Tensor:
 
 def nonzero(t: Tensor, *, as_tuple: bool = False):
     """Indices of the entries that are not zero: (count, rank), or a tuple of vectors."""
-    array = np.ascontiguousarray(t._array())
-    found = kernels.nonzero(array if array.dtype == bool else array != 0)
+    array = t._array()
+    if as_tuple:
+        array = np.atleast_1d(array)
+    found = kernels.nonzero(array)
     if as_tuple:
         return tuple(wrap(np.ascontiguousarray(found[:, k])) for k in range(found.shape[1]))
     return wrap(found)
@@ -445,9 +449,12 @@ def masked_fill(t: Tensor, mask: Tensor, value) -> Tensor:
             raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got "
                                f"tensor with {value.dim()} dimension(s).")
         return apply(OPS["where"], (mask, value.to(t.dtype), t))
-    if t._layout.dtype.category < dtypes.of_number(value).category:
-        raise RuntimeError(f"value cannot be converted to type {t._layout.dtype.name} without "
-                           "overflow")
+    if t._layout.dtype.category < 2:
+        try:
+            value = t._layout.dtype.np.type(bool(value) if t.dtype is dtypes.bool_ else int(value)).item()
+        except OverflowError:
+            raise RuntimeError(f"value cannot be converted to type {t._layout.dtype.name} without "
+                               "overflow") from None
     return apply(with_number("where", "p"), (mask, t), (value,))
 
 

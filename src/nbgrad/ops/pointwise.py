@@ -12,7 +12,15 @@ from nbgrad.formulas.elementwise import TABLE
 from nbgrad.kernels.elementwise import Spec, plan
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.elementwise import OPS, Elementwise, can_cast, promote, reduce_to, with_number
+from nbgrad.ops.elementwise import (
+    OPS,
+    Elementwise,
+    can_cast,
+    check_overlap,
+    promote,
+    reduce_to,
+    with_number,
+)
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
 
@@ -475,6 +483,7 @@ class Copy(Op):
                 raise RuntimeError(f"The size of tensor a ({list(own.shape)}) must match the size "
                                    f"of tensor b ({list(other.shape)}): copy_ broadcasts the source "
                                    "to the target's shape")
+            check_overlap(target, ())
             row = TABLE["clone"]
             spec = Spec("copy", (row.formula,), row.inputs, (), "arith", other.dtype, (own.dtype,))
             if len(self.plans) > 4096:
