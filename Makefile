@@ -26,7 +26,7 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 bench: $(VENV)/bench.stamp
-	$(BIN)/asv machine --yes
+	cd benchmarks && $(abspath $(BIN))/asv machine --yes >/dev/null
 	cd benchmarks && $(abspath $(BIN))/asv run --show-stderr $(ARGS) HEAD^!
 
 check-bench: $(VENV)/bench.stamp

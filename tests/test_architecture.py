@@ -40,8 +40,8 @@ def imports(path):
                 base = ".".join((*package[:len(package) - node.level + 1], *filter(None, [base])))
             for alias in node.names:
                 inner = ROOT.joinpath(*base.split(".")[1:], alias.name)
-                whole = base.startswith("nbgrad") and (inner.is_dir() or inner.with_suffix(".py").is_file())
-                yield node.lineno, f"{base}.{alias.name}" if whole else base
+                module = inner.is_dir() or inner.with_suffix(".py").is_file()
+                yield node.lineno, f"{base}.{alias.name}" if module else base
 
 
 def floor_of(module):

@@ -91,8 +91,8 @@ def test_dims(name):
     """Every dim, tuple and keepdim, in float64; float32 along one dim."""
     for dim in allowed(name, DIMS):
         for keepdim in (False, True):
-            call = lambda t: FLOAT[name](t, dim, keepdim)  # noqa: B023
-            agree(call, draw(3, 4, 5), f"{name} {dim} {keepdim}")
+            agree(lambda t: FLOAT[name](t, dim, keepdim), draw(3, 4, 5),  # noqa: B023
+                  f"{name} {dim} {keepdim}")
     agree(lambda t: FLOAT[name](t, 1, False), draw(3, 4, 5, dtype=np.float32), f"{name} float32")
 
 
@@ -227,7 +227,8 @@ def test_long(name):
 
 
 def test_sum_to_size():
-    for shape, to in (((3, 4), (1, 4)), ((2, 3, 4), (3, 1)), ((3,), (1,)), ((2, 3), ()), ((2, 3), (2, 3))):
+    for shape, to in (((3, 4), (1, 4)), ((2, 3, 4), (3, 1)), ((3,), (1,)), ((2, 3), ()),
+                      ((2, 3), (2, 3))):
         agree(lambda t: t.sum_to_size(to), draw(*shape), f"{shape} {to}")  # noqa: B023
 
 

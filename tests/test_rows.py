@@ -51,7 +51,7 @@ THEIRS = {
     "addcmul": lambda x, a, b, value: torch.addcmul(x, a, b, value=value),
     "addcdiv": lambda x, a, b, value: torch.addcdiv(x, a, b, value=value),
 }
-TOLERANCE = {"float32": dict(rtol=3e-6, atol=2e-6), "float64": dict(rtol=1e-12, atol=1e-13)}
+TOLERANCE = {"float32": {"rtol": 3e-6, "atol": 2e-6}, "float64": {"rtol": 1e-12, "atol": 1e-13}}
 
 rows = pytest.mark.parametrize("row", TABLE.values(), ids=list(TABLE))
 differentiable = pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 from numba import types
 from numba.np.numpy_support import from_dtype
 
+from nbgrad import config
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.expr import Expr, expand, topological
 from nbgrad.kernels import source
@@ -94,8 +95,9 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
             n for n, l in zip(spec.inputs, inputs) if l.numel == 1 and l.shape != shape)
         target = out or fresh
         size = target[0].numel
-        run = resolve(kernel_flat(made, scalars, use_threads(size)), spec,
-                      (*np_dtypes, *(l.dtype.np for l in inputs)))
+        operands = (*np_dtypes, *(l.dtype.np for l in inputs))
+        run = _either(size, lambda parallel: resolve(
+            kernel_flat(made, scalars, parallel), spec, operands))
         partly = target if out and not whole else ()
         run = _with_offsets(run, partly, inputs, len(spec.results))
         return Plan(run, target, size, np_dtypes)
@@ -104,10 +106,26 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
         expanded_strides(l.shape, l.strides, shape) for l in inputs]
     table, steps = geometry(shape, strides, [l.offset for l in (*target, *inputs)])
     rows = int(table[1])
-    kernel = kernel_strided(made, steps, rows > 1 and use_threads(target[0].numel))
     if target[0].numel == 0:
         return Plan(_nothing, target, 0, np_dtypes)
+    kernel = _either(target[0].numel, lambda parallel: kernel_strided(
+        made, steps, parallel and rows > 1))
     return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)
+
+
+def _either(work: int, make: Callable[[bool], Callable]) -> Callable:
+    """The serial kernel; for large work, serial or parallel by the number of threads at the call."""
+    if work < config.PARALLEL_THRESHOLD:
+        return make(False)
+    kernels: dict[bool, Callable] = {}
+
+    def run(*args) -> None:
+        parallel = use_threads(work)
+        if parallel not in kernels:
+            kernels[parallel] = make(parallel)
+        kernels[parallel](*args)
+
+    return run
 
 
 def resolve(kernel, spec: Spec, operands: tuple[np.dtype, ...]):

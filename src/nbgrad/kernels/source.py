@@ -188,7 +188,8 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     for k, name in enumerate(operands):
         start.append(f"at_{name} = geometry[base + {k} * (rank + 2)]")
         moves.append(f"at_{name} += step * geometry[base + {k} * (rank + 2) + 2 + axis]")
-    unravel = ["rest = row", "for axis in range(rank - 1, -1, -1):", "    extent = geometry[3 + axis]",
+    unravel = ["rest = np.int64(row)",  # a copy: Numba refuses writes to the loop's own index
+               "for axis in range(rank - 1, -1, -1):", "    extent = geometry[3 + axis]",
                "    step = rest % extent", "    rest = rest // extent", *(f"    {m}" for m in moves)]
     step = [f"by_{name} = geometry[base + {k} * (rank + 2) + 1]"
             for k, name in enumerate(operands) if steps[k] == "x"]
@@ -221,7 +222,7 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
 
 def compile_source(text: str):
     """The kernel of an emitted file, its first function: written once, compiled when called."""
-    name = re.search(r"^def (\w+)", text, re.M)[1]
+    (name,) = re.findall(r"^def (\w+)", text, re.M)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = _stored(f"{name}-{digest}.py", text)
     if path is None:

@@ -66,6 +66,10 @@ class Elementwise(Op):
         return Tensor(out, own)
 
     def run_into(self, target: Tensor, others: tuple[Tensor, ...], attrs: tuple) -> None:
+        for t in others:
+            if t._data is target._data and t is not target:
+                others = tuple([apart(target, t) for t in others])
+                break
         inputs = (target, *others)
         whole = target._data.size == target._layout.numel
         key = (whole, type(attrs[-1]) if self.numbers else None, *[t._layout for t in inputs])
@@ -90,7 +94,7 @@ class Elementwise(Op):
             if not can_cast(result, own.dtype):
                 raise RuntimeError(f"result type {result.legacy} can't be cast to the desired "
                                    f"output type {own.dtype.legacy}")
-            check_overlap(target, inputs[1:])
+            check_writable(own)
             out, result = (own,), own.dtype
         row = self.row
         spec = Spec(row.name, (row.formula,), row.inputs, row.params, row.kind, compute, (result,))
@@ -264,18 +268,26 @@ def can_cast(source: DType, to: DType) -> bool:
     return source.category <= to.category
 
 
-def check_overlap(target: Tensor, inputs) -> None:
-    """Refuse a write over memory that an input reads at other indices."""
-    own = target._layout
+def check_writable(own: Layout) -> None:
+    """Refuse a write into a layout that shows one element at several indices."""
     if any(s == 0 and n > 1 for n, s in zip(own.shape, own.strides)):
         raise RuntimeError(_SHARED)
-    for t in inputs:
-        other = t._layout
-        if t._data is target._data and (other.offset, other.strides, other.shape) != (
-                own.offset, own.strides, own.shape) and other.numel and own.numel:
-            low = max(own.offset, other.offset)
-            if low < min(own.offset + own.span, other.offset + other.span):
-                raise RuntimeError(_OVERLAP)
+
+
+def apart(target: Tensor, t: Tensor) -> Tensor:
+    """An input of a write into `target`, copied where it may read what was written.
+
+    As PyTorch, refuse what overlaps for certain: memory without gaps, read at other indices.
+    """
+    own, other = target._layout, t._layout
+    if t._data is not target._data or (other.offset, other.strides, other.shape) == (
+            own.offset, own.strides, own.shape):
+        return t
+    if max(own.offset, other.offset) >= min(own.offset + own.span, other.offset + other.span):
+        return t
+    if own.dense and other.dense:
+        raise RuntimeError(_OVERLAP)
+    return t.detach().clone()
 
 
 _SHARED = ("unsupported operation: more than one element of the written-to tensor refers to a "

@@ -243,6 +243,8 @@ class IndexPut(Op):
         own = target._layout
         places = _offsets(own.shape, own.strides, own.offset, indexing)
         values = np.ascontiguousarray(np.broadcast_to(others[0]._array(), places.shape))
+        if others[0]._data is target._data:
+            values = values.copy()
         (kernels.add_flat if accumulate else kernels.put_flat)(target._data, places, values)
 
     def backward(self, node, grad):
@@ -449,11 +451,12 @@ def masked_fill(t: Tensor, mask: Tensor, value) -> Tensor:
             raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got "
                                f"tensor with {value.dim()} dimension(s).")
         return apply(OPS["where"], (mask, value.to(t.dtype), t))
-    if t._layout.dtype.category < 2:
+    own = t._layout.dtype
+    if own.category < 2:
         try:
-            value = t._layout.dtype.np.type(bool(value) if t.dtype is dtypes.bool_ else int(value)).item()
+            value = own.np.type(value if own is dtypes.bool_ else int(value)).item()
         except OverflowError:
-            raise RuntimeError(f"value cannot be converted to type {t._layout.dtype.name} without "
+            raise RuntimeError(f"value cannot be converted to type {own.name} without "
                                "overflow") from None
     return apply(with_number("where", "p"), (mask, t), (value,))
 

@@ -16,7 +16,7 @@ from nbgrad.ops.elementwise import (
     OPS,
     Elementwise,
     can_cast,
-    check_overlap,
+    check_writable,
     promote,
     reduce_to,
     with_number,
@@ -483,7 +483,7 @@ class Copy(Op):
                 raise RuntimeError(f"The size of tensor a ({list(own.shape)}) must match the size "
                                    f"of tensor b ({list(other.shape)}): copy_ broadcasts the source "
                                    "to the target's shape")
-            check_overlap(target, ())
+            check_writable(own)
             row = TABLE["clone"]
             spec = Spec("copy", (row.formula,), row.inputs, (), "arith", other.dtype, (own.dtype,))
             if len(self.plans) > 4096:
