@@ -222,7 +222,7 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
 
 def compile_source(text: str):
     """The kernel of an emitted file, its first function: written once, compiled when called."""
-    (name,) = re.findall(r"^def (\w+)", text, re.M)
+    name = re.findall(r"^def (\w+)", text, re.M)[0]
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = _stored(f"{name}-{digest}.py", text)
     if path is None:
