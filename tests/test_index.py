@@ -54,7 +54,8 @@ def write(n, key, value, shape=SHAPE, transposed=False):
     target[translated(key, n)] = v
     (y * n.from_numpy(np.sin(np.arange(y.numel()))).reshape(y.shape)).sum().backward()
     grads = [x.grad, v.grad if isinstance(value, np.ndarray) else None]
-    return (y._version if key is not False else 0,), [y.detach().numpy(), *(g.numpy() for g in grads if g is not None)]
+    version = y._version if key is not False else 0
+    return (version,), [t.detach().numpy() for t in (y, *grads) if t is not None]
 
 
 def touches_nothing(note):
