@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+import numba
 import numpy as np
 
 import nbgrad
@@ -104,10 +105,14 @@ def show(title: str, curves: dict[str, list[float]], compared: tuple[str, str]) 
 
 def main() -> int:
     """Print the curves of both trainings and say whether they agree."""
+    import torch
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("steps", 20), ("batch-size", 32), ("size", 64), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
+    torch.set_num_threads(1)  # both libraries share one OpenMP runtime, and would disturb each other
+    numba.set_num_threads(1)
     images = FashionMNIST(transform=Compose(
         [Resize(given.size), GrayscaleToRGB(), ToArray(), Normalize(0.5, 0.5)]))
     loader = DataLoader(images, given.batch_size, shuffle=True, seed=given.seed)
