@@ -33,7 +33,7 @@ def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
     else:
         following = tuple([t._node for t in inputs])
         needs = tuple([n is not None for n in following])
-    if True not in needs:
+    if not any(needs):
         return out
     single = type(out) is Tensor
     if single:

@@ -128,13 +128,15 @@ class Elementwise(Op):
 
     def backward(self, node: Node, grad: Tensor):
         values = unpack(node)
-        a, b = node.layouts if len(node.layouts) == 2 else (0, 1)
-        if a is b and a is grad._layout and None not in node.next and not state.grad:
-            pair = self.pair
-            if pair is None:
-                pair = self.pair = pair_of(self)
-            if pair is not False:
-                return pair.both(grad, values, node.attrs)
+        if len(node.layouts) == 2 and not state.grad:
+            a, b = node.layouts
+            first, second = node.next
+            if a is b and a is grad._layout and first is not None and second is not None:
+                pair = self.pair
+                if pair is None:
+                    pair = self.pair = pair_of(self)
+                if pair is not False:
+                    return pair.both(grad, values, node.attrs)
         return self.each(node, grad, values)
 
     def each(self, node: Node, grad: Tensor, values: tuple):
