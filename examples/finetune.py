@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numba
 from finetuning import datasets, options, report
 from finetuning.datasets import Splits
 from finetuning.networks import Network
@@ -88,9 +87,9 @@ def read_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
 
 def use_threads(count: int) -> None:
     """Run kernels on `count` threads."""
-    if count > numba.config.NUMBA_NUM_THREADS:
-        raise Mistake(f"--threads {count}: this machine has {numba.config.NUMBA_NUM_THREADS}")
-    numba.set_num_threads(count)
+    nbgrad.set_num_threads(count)
+    if nbgrad.get_num_threads() < count:
+        raise Mistake(f"--threads {count}: this machine has {nbgrad.get_num_threads()}")
 
 
 def introduce(network: Network, splits: Splits, chosen: Options) -> None:

@@ -13,6 +13,10 @@ import numba
 from nbgrad import config
 from nbgrad.kernels.cache import KernelCache
 
+# A thread that waits for the others spins, by default for milliseconds: on a machine that is busy
+# with other work that made a training step 20 times slower. Some ten microseconds are enough.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 # NaN and infinities are data: no set may ever hold nnan or ninf.
 EXACT = frozenset({"contract"})
 SUM = frozenset({"contract", "nsz", "reassoc"})
