@@ -317,12 +317,13 @@ class Gather(Op):
 
 class ScatterAdd(Op):
     name = "ScatterAdd"
+    write = staticmethod(kernels.scatter_add)
 
     def run(self, inputs, attrs) -> Tensor:
         base, source = inputs
         d, idx = attrs
         out = np.array(base._array(), order="C")
-        kernels.scatter_add(out, d, idx, np.ascontiguousarray(source._array()))
+        self.write(out, d, idx, np.ascontiguousarray(source._array()))
         return wrap(out)
 
     def backward(self, node, grad):
@@ -335,13 +336,7 @@ class ScatterAdd(Op):
 
 class Scatter(ScatterAdd):
     name = "Scatter"
-
-    def run(self, inputs, attrs) -> Tensor:
-        base, source = inputs
-        d, idx = attrs
-        out = np.array(base._array(), order="C")
-        kernels.scatter(out, d, idx, np.ascontiguousarray(source._array()))
-        return wrap(out)
+    write = staticmethod(kernels.scatter)
 
     def backward(self, node, grad):
         d, idx = node.attrs
