@@ -17,6 +17,39 @@ def leaf(*values):
     return nbgrad.tensor(list(values or (1.0, 2.0)), requires_grad=True)
 
 
+# sums
+
+
+@pytest.mark.parametrize("op", ["mul", "div", "atan2", "hypot"])
+@pytest.mark.parametrize("n", [1, 32, 1000])
+def test_a_gradient_added_to_the_sum_that_waits(op, n):
+    """An operand used many times: its gradients are added where they wait."""
+    torch = pytest.importorskip("torch")
+    start = np.linspace(1, 2, n)
+    grads = []
+    for library in (nbgrad, torch):
+        x, w = (library.tensor(start + k, requires_grad=True) for k in (0, 1))
+        y = x
+        for _ in range(5):
+            y = getattr(library, op)(y, w)
+        y.backward(library.ones_like(y))
+        grads.append((x.grad.numpy(), w.grad.numpy()))
+    for ours, theirs in zip(*grads):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_a_post_hook_sees_every_gradient_of_its_node():
+    x, w = leaf(), leaf(3.0, 4.0)
+    y = x * w
+    middle = y = y * w
+    y = y * w
+    seen = []
+    middle.grad_fn.register_hook(lambda inputs, outputs: seen.append([g.tolist() for g in inputs]))
+    y.backward(nbgrad.ones(2))
+    assert seen == [[[9, 16], [9, 32]]]
+    assert w.grad.tolist() == [27, 96]
+
+
 # depth
 
 

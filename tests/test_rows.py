@@ -297,7 +297,10 @@ def emitted(row):
         dtype = {"bits": dtypes.int64, "logical": dtypes.bool_}.get(r.kind, dtypes.float32)
         given = tuple(dtypes.bool_ if r.kind == "where" and n == "c" else dtype for n in r.inputs)
         result = dtypes.bool_ if r.kind in ("bool", "logical") else dtype
-        yield Spec(r.name, (r.formula,), r.inputs, r.params, r.kind, dtype, (result,)), given
+        spec = Spec(r.name, (r.formula,), r.inputs, r.params, r.kind, dtype, (result,))
+        yield spec, given
+        if r is row and given[0] is result:
+            yield spec._replace(into=r.inputs[:1]), given
 
 
 @rows
@@ -306,7 +309,8 @@ def test_no_float64_in_float32(row):
     cpu_target.typing_context.refresh()
     for spec, given in emitted(row):
         kernel = compile_source(source.flat(elementwise.body(spec, given))).py_func
-        arrays = [types.Array(numpy_support.from_dtype(d.np), 1, "C") for d in (*spec.results, *given)]
+        read = given[len(spec.into):]
+        arrays = [types.Array(numpy_support.from_dtype(d.np), 1, "C") for d in (*spec.results, *read)]
         args = (*arrays, *(types.float32 for _ in spec.params))
         found = type_inference_stage(cpu_target.typing_context, cpu_target.target_context,
                                      compiler.run_frontend(kernel), args, None)
@@ -330,12 +334,15 @@ def simulate():
         for spec, given in emitted(row):
             body = elementwise.body(spec, given)
             numbers = tuple(samples.PARAMS[p] for p in spec.params)
-            table, steps = geometry((5, 3), [(3, 1)] + [(1, 5)] * len(given), [0] * (1 + len(given)))
+            read = len(body.operands) - 1
+            table, steps = geometry((5, 3), [(3, 1)] + [(1, 5)] * read, [0] * (1 + read))
             arrays = [samples.draw(row, row.inputs.index(n), (15,), d.np) if n in row.inputs
                       else np.linspace(0.1, 0.8, 15, dtype=d.np) for n, d in zip(spec.inputs, given)]
             for emit, extra in ((source.flat, ()), (partial(source.strided, steps=steps), (table,))):
-                outs = [np.zeros(15, spec.results[0].np) for _ in range(2)]
+                first = arrays[0] if spec.into else np.zeros(15, spec.results[0].np)
+                outs = [first.copy() for _ in range(2)]
+                args = (*arrays[len(spec.into):], *numbers, *extra)
                 with np.errstate(all="ignore"):
-                    compile_source(emit(body, device="cuda"))[1, 32](outs[0], *arrays, *numbers, *extra)
-                    compile_source(emit(body)).py_func(outs[1], *arrays, *numbers, *extra)
+                    compile_source(emit(body, device="cuda"))[1, 32](outs[0], *args)
+                    compile_source(emit(body)).py_func(outs[1], *args)
                 np.testing.assert_array_equal(*outs, err_msg=emit(body, device="cuda"))

@@ -29,8 +29,9 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
     waiting: dict[int, list] = {}
     heap: list[int] = []
     found: dict[tuple[Node, int], object] = {}
-    before, anomaly = state.grad, state.anomaly
+    before, anomaly = (state.grad, state.waiting), state.anomaly
     state.grad = create_graph
+    state.waiting = {} if create_graph or anomaly else waiting
     try:
         for node, port, grad in roots:
             if needed is None or node in needed:
@@ -73,8 +74,17 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
                     entry[1] = entry[1] + grad
                     entry[2] = True
     finally:
-        state.grad = before
+        state.grad, state.waiting = before
     return found
+
+
+def waiting_sum(node: Node) -> Any:
+    """The sum that waits for a node, if its maker may be the only one to know it.
+
+    A backward may add its part to it and give None for that input.
+    """
+    entry = state.waiting.get(node.number)
+    return entry[1] if entry is not None and entry[2] else None
 
 
 def _send(waiting, heap, node, port, grad, create_graph) -> None:

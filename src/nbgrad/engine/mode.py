@@ -11,6 +11,7 @@ class _State(threading.local):
     grad = True
     anomaly = False
     check_nan = True
+    waiting: dict = {}  # noqa: RUF012  # node number: what waits for it in the backward under way
 
 
 state = _State()

@@ -32,8 +32,8 @@ class Update:
 
     @cached_property
     def arrays(self) -> tuple[str, ...]:
-        """The arrays a step reads, in the order a kernel takes them."""
-        return ("p", "g", *self.states)
+        """The arrays a step reads, in the order a kernel takes them: those it writes come first."""
+        return (*self.new, "g")
 
 
 def update(name: str, scalars: str, **new: Expr) -> Update:

@@ -31,7 +31,10 @@ class Plan(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What to compute: expressions of inputs and params, and the dtypes to load, compute, store."""
+    """What to compute: expressions of inputs and params, and the dtypes to load, compute, store.
+
+    `into` is source.Body's: where given, the outputs are these arrays, some of them inputs.
+    """
 
     name: str
     outputs: tuple[Expr, ...]
@@ -41,6 +44,7 @@ class Spec(NamedTuple):
     compute: DType
     results: tuple[DType, ...]
     origin: str = "formulas/elementwise.py"
+    into: tuple[str, ...] = ()
 
 
 def body(spec: Spec, dtypes: tuple[DType, ...]) -> source.Body:
@@ -56,7 +60,7 @@ def body(spec: Spec, dtypes: tuple[DType, ...]) -> source.Body:
     as_bool = spec.kind not in ("bool", "logical")
     stores = tuple("({}) != 0" if r.name == "bool" and as_bool else "{}" for r in spec.results)
     return source.Body(spec.name, spec.outputs, spec.inputs, spec.params, tuple(loads), stores,
-                       compute, spec.origin)
+                       compute, spec.origin, spec.into)
 
 
 def compute_name(spec: Spec) -> str:
@@ -85,8 +89,11 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     Args:
         out: layouts to write into (an in-place op); fresh dense ones where None.
         whole: that the storages written into hold nothing but the outputs' elements.
+
+    An input named in `spec.into` is given to `plan`, and not again to `run`.
     """
     made = body(spec, tuple(l.dtype for l in inputs))
+    read = tuple(l for n, l in zip(spec.inputs, inputs) if n not in spec.into)
     common = _common_strides(shape, inputs, out)
     np_dtypes = tuple(r.np for r in spec.results)
     if common is not None:
@@ -95,16 +102,16 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
             n for n, l in zip(spec.inputs, inputs) if l.numel == 1 and l.shape != shape)
         target = out or fresh
         size = target[0].numel
-        operands = (*np_dtypes, *(l.dtype.np for l in inputs))
+        operands = (*np_dtypes, *(l.dtype.np for l in read))
         run = _either(size, lambda parallel: resolve(
             kernel_flat(made, scalars, parallel), spec, operands))
         partly = target if out and not whole else ()
-        run = _with_offsets(run, partly, inputs, len(spec.results))
+        run = _with_offsets(run, partly, read, len(spec.results))
         return Plan(run, target, size, np_dtypes)
     target = out or tuple(layout(r, shape) for r in spec.results)
     strides = [t.strides for t in target] + [
-        expanded_strides(l.shape, l.strides, shape) for l in inputs]
-    table, steps = geometry(shape, strides, [l.offset for l in (*target, *inputs)])
+        expanded_strides(l.shape, l.strides, shape) for l in read]
+    table, steps = geometry(shape, strides, [l.offset for l in (*target, *read)])
     rows = int(table[1])
     if target[0].numel == 0:
         return Plan(_nothing, target, 0, np_dtypes)

@@ -28,7 +28,9 @@ class Body:
     """What a kernel does for one element.
 
     `loads` are Python templates that turn `x[i]` into a value of the compute dtype, one an
-    input; `stores` turn a value into an element of the output, one an output.
+    input; `stores` turn a value into an element of the output, one an output. `into` names the
+    outputs: one with the name of an input is that array, read and then written. Two names for
+    one array would look like an overlap to the compiler and cost the vector loop.
     """
 
     name: str
@@ -39,12 +41,20 @@ class Body:
     stores: tuple[str, ...]
     compute: str
     origin: str
+    into: tuple[str, ...] = ()
 
     @property
     def out_names(self) -> tuple[str, ...]:
+        if self.into:
+            return self.into
         if len(self.outputs) == 1:
             return ("out",)
         return tuple(f"out{k}" for k in range(len(self.outputs)))
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The arrays a kernel takes: outputs, then the inputs that are not among them."""
+        return (*self.out_names, *(n for n in self.inputs if n not in self.into))
 
 
 #: Names that the emitted loops use.
@@ -153,7 +163,7 @@ def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = Fal
     once = [f"{n}_ = {load[n].format(f'{n}[0]')}" for n in body.inputs if n in scalars]
     each = [f"{n}_ = {load[n].format(f'{n}[i]')}" for n in body.inputs if n not in scalars]
     write = [f"{o}[i] = {s.format(v)}" for o, s, v in zip(body.out_names, body.stores, values)]
-    args = ", ".join((*body.out_names, *body.inputs, *body.params))
+    args = ", ".join((*body.operands, *body.params))
     decorator, steps_over, imports = loop(body.out_names[0], device, parallel)
     return (
         header(body, f"{body.name} on {body.compute}, contiguous.", imports)
@@ -183,7 +193,7 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     """
     constants, shared, values = statements(body)
     load = dict(zip(body.inputs, body.loads))
-    operands = (*body.out_names, *body.inputs)
+    operands = body.operands
     start, moves = [], []
     for k, name in enumerate(operands):
         start.append(f"at_{name} = geometry[base + {k} * (rank + 2)]")
@@ -205,7 +215,7 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     each = [f"{n}_ = {load[n].format(element[n])}" for n in body.inputs if n in element]
     write = [f"{element[o]} = {s.format(v)}"
              for o, s, v in zip(body.out_names, body.stores, values)]
-    args = ", ".join((*body.out_names, *body.inputs, *body.params, "geometry"))
+    args = ", ".join((*operands, *body.params, "geometry"))
     decorator, rows, imports = loop(body.out_names[0], device, parallel)
     rows = rows.replace(f"{body.out_names[0]}.size", "geometry[1]")
     return (

@@ -26,29 +26,11 @@ def step(row: Update, arrays: tuple[np.ndarray, ...], scalars: tuple[float, ...]
 
 @cache
 def kernel(row: Update, dtype: np.dtype, parallel: bool):
-    return source.compile_source(emit(row, dtype.name, parallel))
+    return source.compile_source(source.flat(body(row, dtype.name), parallel=parallel))
 
 
-def emit(row: Update, compute: str, parallel: bool) -> str:
-    """Source of the kernel over flat arrays.
-
-    What is written bears the name of what is read: two names for one array would look like an
-    overlap to the compiler and cost the vector loop.
-    """
-    body = source.Body(row.name, tuple(row.new.values()), row.arrays, row.scalars,
+def body(row: Update, compute: str) -> source.Body:
+    """What a step does to one element: it reads every array and writes all but the gradient."""
+    return source.Body(row.name, tuple(row.new.values()), row.arrays, row.scalars,
                        ("{}",) * len(row.arrays), ("{}",) * len(row.new), compute,
-                       "formulas/updates.py")
-    constants, shared, values = source.statements(body)
-    decorator, loop, imports = source.loop("p", "cpu", parallel)
-    head = source.HEADER.format(
-        title=f"{row.name} on {compute}, contiguous, in place.",
-        equation=f"{', '.join(row.new)} <- step({', '.join(row.arrays)})",
-        origin=body.origin, imports=imports)
-    loads = [f"{n}_ = {n}[i]" for n in row.arrays]
-    writes = [f"{n}[i] = {v}" for n, v in zip(row.new, values)]
-    return (
-        head + f"@{decorator}\ndef {row.name}({', '.join((*row.arrays, *row.scalars))}):\n"
-        + source.block(source.prelude(body, constants), 1)
-        + f"    for i in {loop}:\n"
-        + source.block(loads + shared + writes, 2)
-    )
+                       "formulas/updates.py", tuple(row.new))

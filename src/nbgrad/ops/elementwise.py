@@ -9,10 +9,12 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.dtypes import dtype as DType
+from nbgrad.engine.backward import waiting_sum
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node
 from nbgrad.engine.saved import unpack
 from nbgrad.formulas.elementwise import TABLE
+from nbgrad.formulas.expr import Expr, add, var
 from nbgrad.formulas.row import Row
 from nbgrad.kernels.elementwise import Plan, Spec, plan
 from nbgrad.kernels.layout import Layout, broadcast_shapes
@@ -76,7 +78,7 @@ class Elementwise(Op):
         found = self.into.get(key)
         if found is None:
             found = self._plan(self.into, key, inputs, attrs, target, whole)
-        found.run(target._data, *[t._data for t in inputs], *attrs)
+        found.run(target._data, *[t._data for t in others], *attrs)
 
     def _plan(self, table, key, inputs, attrs, target: Tensor | None = None,
               whole: bool = False) -> Plan:
@@ -97,16 +99,14 @@ class Elementwise(Op):
             check_writable(own)
             out, result = (own,), own.dtype
         row = self.row
-        spec = Spec(row.name, (row.formula,), row.inputs, row.params, row.kind, compute, (result,))
+        spec = Spec(row.name, (row.formula,), row.inputs, row.params, row.kind, compute, (result,),
+                    into=row.inputs[:1] if target is not None else ())
         made = plan(spec, shape, layouts, out, whole)
         if self.numbers and compute.category == 2 and type(attrs[-1]) is not float:
             run, count = made.run, self.numbers
             made = made._replace(
                 run=lambda *args: run(*args[:-count], *map(float, args[-count:])))
-        if len(table) >= _MOST_PLANS:
-            table.clear()
-        table[key] = made
-        return made
+        return _keep(table, key, made)
 
     def result(self, layouts: tuple[Layout, ...], numbers: tuple = ()) -> tuple[DType, DType]:
         """The dtypes to compute in and to return."""
@@ -136,6 +136,9 @@ class Elementwise(Op):
                 if pair is None:
                     pair = self.pair = pair_of(self)
                 if pair is not False:
+                    total = waiting_sum(second) if node.hooks is None else None
+                    if total is not None and total._layout is a:
+                        return pair.add(grad, values, node.attrs, total), None
                     return pair.both(grad, values, node.attrs)
         return self.each(node, grad, values)
 
@@ -217,29 +220,53 @@ class Pair:
         names = (*row.inputs, "y")
         self.inputs = (row.seed, *(names[k] if k >= 0 else "y" for k in self.codes))
         self.row, self.params = row, row.params
-        self.plans: dict[Layout, tuple] = {}
+        self.plans: dict[Layout, Plan] = {}
+        self.sums: dict[Layout, Plan] = {}
 
     def both(self, grad: Tensor, values: tuple, attrs: tuple) -> tuple[Tensor, Tensor]:
         own = grad._layout
-        found = self.plans.get(own)
-        if found is None:
-            found = self._plan(own)
-        run, first, second, size, np_dtype = found
+        run, layouts, size, np_dtypes = self.plans.get(own) or self._plan(own)
+        np_dtype = np_dtypes[0]
         ga, gb = empty(size, np_dtype), empty(size, np_dtype)
         if len(values) == 2 and not attrs:
             run(ga, gb, grad._data, values[0]._data, values[1]._data)
         else:
             run(ga, gb, grad._data, *[v._data for v in values], *attrs)
-        return Tensor(ga, first), Tensor(gb, second)
+        return Tensor(ga, layouts[0]), Tensor(gb, layouts[1])
 
-    def _plan(self, own: Layout) -> tuple:
-        spec = Spec(f"{self.row.name}_vjp", self.row.pullbacks, self.inputs, self.params, "arith",
-                    own.dtype, (own.dtype, own.dtype))
-        if len(self.plans) >= _MOST_PLANS:
-            self.plans.clear()
-        made = plan(spec, own.shape, (own,) * len(self.inputs))
-        self.plans[own] = found = (made.run, *made.layouts, made.size, made.np_dtypes[0])
-        return found
+    def add(self, grad: Tensor, values: tuple, attrs: tuple, total: Tensor) -> Tensor:
+        """The first gradient; the second is added to `total`."""
+        own = grad._layout
+        run, layouts, size, np_dtypes = self.sums.get(own) or self._plan_sum(own)
+        ga = empty(size, np_dtypes[0])
+        if len(values) == 2 and not attrs:
+            run(ga, total._data, grad._data, values[0]._data, values[1]._data)
+        else:
+            run(ga, total._data, grad._data, *[v._data for v in values], *attrs)
+        return Tensor(ga, layouts[0])
+
+    def _plan(self, own: Layout) -> Plan:
+        made = plan(self._spec(own, self.row.pullbacks, self.inputs), own.shape,
+                    (own,) * len(self.inputs))
+        return _keep(self.plans, own, made)
+
+    def _plan_sum(self, own: Layout) -> Plan:
+        first, second = self.row.pullbacks
+        spec = self._spec(own, (first, add(var("total"), second)), (*self.inputs, "total"))
+        made = plan(spec._replace(into=("out", "total")), own.shape, (own,) * len(spec.inputs),
+                    (own, own), whole=True)
+        return _keep(self.sums, own, made)
+
+    def _spec(self, own: Layout, outputs: tuple[Expr, ...], inputs: tuple[str, ...]) -> Spec:
+        return Spec(f"{self.row.name}_vjp", outputs, inputs, self.params, "arith", own.dtype,
+                    (own.dtype, own.dtype))
+
+
+def _keep(plans: dict, key, made: Plan) -> Plan:
+    if len(plans) >= _MOST_PLANS:
+        plans.clear()
+    plans[key] = made
+    return made
 
 
 def pair_of(op: Elementwise) -> Pair | Literal[False]:
@@ -335,12 +362,10 @@ _sums: dict = {}
 def accumulate_(self: Tensor, other: Tensor) -> None:
     """Add in place to a sum that nobody else sees: no version, no history."""
     key = (self._layout, other._layout)
-    run = _sums.get(key)
-    if run is None:
+    found = _sums.get(key)
+    if found is None:
         own, row = self._layout, TABLE["add"]
-        spec = Spec("add", (row.formula,), ("a", "b"), (), "arith", own.dtype, (own.dtype,))
-        if len(_sums) > 4096:
-            _sums.clear()
-        whole = self._data.size == own.numel
-        run = _sums[key] = plan(spec, own.shape, key, (own,), whole).run
-    run(self._data, self._data, other._data)
+        spec = Spec("add", (row.formula,), ("a", "b"), (), "arith", own.dtype, (own.dtype,),
+                    into=("a",))
+        found = _keep(_sums, key, plan(spec, own.shape, key, (own,), whole=True))
+    found.run(self._data, other._data)

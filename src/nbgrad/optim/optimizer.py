@@ -95,7 +95,7 @@ class Optimizer:
         for name in row.states:
             if state.get(name) is None:
                 state[name] = p.new_zeros(p.shape)
-        tensors = (p, p.grad, *[state[name] for name in row.states])
+        tensors = (p, *[state[name] for name in row.states], p.grad)
         updates.step(row, tuple([_memory(t) for t in tensors]), scalars)
         p._count().bump(f"{type(self).__name__}.step")
 
