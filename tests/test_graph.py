@@ -40,13 +40,12 @@ def test_a_gradient_added_to_the_sum_that_waits(op, n):
 
 def test_a_post_hook_sees_every_gradient_of_its_node():
     x, w = leaf(), leaf(3.0, 4.0)
-    y = x * w
-    middle = y = y * w
-    y = y * w
+    middle = x * w
+    y = middle * w * w
     seen = []
     middle.grad_fn.register_hook(lambda inputs, outputs: seen.append([g.tolist() for g in inputs]))
     y.backward(nbgrad.ones(2))
-    assert seen == [[[9, 16], [9, 32]]]
+    assert seen == [[[27, 64], [9, 32]]]
     assert w.grad.tolist() == [27, 96]
 
 
