@@ -56,7 +56,8 @@ log10 = primitive("log10", "math.log10({})", d=1 / (x * math.log(10)), kind="flo
 log1p = primitive("log1p", "math.log1p({})", d=1 / (x + 1), kind="float", domain=(-0.7, 3))
 sqrt = primitive("sqrt", "math.sqrt({})", d=1 / (2 * y), kind="float", domain=(0.2, 3))
 rsqrt = row("rsqrt", 1 / sqrt(x), d=-0.5 * (y * y * y), kind="float", domain=(0.2, 3))
-POW = primitive("pow_raw", "({} ** {})", inputs="a b")  # a step of `pow`, not an op
+# a step of `pow`, not an op
+POW = primitive("pow_raw", "math.pow({}, {})", integer="({} ** {})", inputs="a b")
 del TABLE["pow_raw"]
 pow_ = row("pow", POW(a, b), inputs="a b", node="Pow", domain=((0.3, 2), (-2, 2)),
            d=(select(eq(b, 0), 0, b * POW(a, b - 1)),
@@ -67,8 +68,8 @@ hypot = primitive("hypot", "math.hypot({}, {})", inputs="a b", d=(a / y, b / y),
                   domain=((0.3, 2), (0.3, 2)))
 
 # Trigonometric and hyperbolic
-sin = primitive("sin", "math.sin({})", d=None, kind="float")
-cos = primitive("cos", "math.cos({})", d=-sin(x), kind="float")
+sin = primitive("sin", "math.sin({})", d=None, kind="float", near=2.0**20)
+cos = primitive("cos", "math.cos({})", d=-sin(x), kind="float", near=2.0**20)
 sin.derivative(cos(x))
 tan = primitive("tan", "math.tan({})", d=1 + y * y, kind="float", domain=(-1.2, 1.2))
 asin = primitive("asin", "math.asin({})", d=rsqrt(1 - x * x), kind="float", domain=(-0.9, 0.9))

@@ -15,16 +15,20 @@ class Operator:
     """A scalar function that expressions are built of.
 
     `source` is Python with one `{}` an argument; or `formula` gives it by other operators.
+    `integer` is the source for integers where that is another. Where `|argument| <= near`, the
+    function `near_` of kernels.cpu.maths gives the same and vectorises.
     `d` are the partial derivatives as expressions of the arguments' names and `y`, the result;
     None where it is constant between jumps, so that its derivative is zero.
     """
 
-    __slots__ = ("args", "d", "formula", "logical", "name", "source")
+    __slots__ = ("args", "d", "formula", "integer", "logical", "name", "near", "source")
 
     def __init__(self, name: str, args: str, source: str | None = None, *, formula=None, d=None,
-                 logical: bool = False) -> None:
+                 logical: bool = False, integer: str | None = None,
+                 near: float | None = None) -> None:
         self.name, self.args = name, tuple(args.split())
         self.source, self.formula, self.d, self.logical = source, formula, d, logical
+        self.integer, self.near = integer or source, near
 
     def __call__(self, *args: Expr | float) -> Expr:
         return _intern(self, tuple(wrap(a) for a in args), None)

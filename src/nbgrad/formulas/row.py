@@ -149,7 +149,8 @@ def row(name: str, formula: Expr, **options) -> Row:
 
 
 def primitive(name: str, source: str | None = None, *, formula: Expr | None = None, d=None,
-              inputs: str = "x", **options) -> Row:
+              inputs: str = "x", integer: str | None = None, near: float | None = None,
+              **options) -> Row:
     """Add a row that is an operator of its own, written in Python or by a formula.
 
     Its derivative `d` belongs to the operator, so formulas that use it differentiate through
@@ -159,7 +160,8 @@ def primitive(name: str, source: str | None = None, *, formula: Expr | None = No
         d = (d,)
     parts = None if d is None else tuple(map(wrap, d))
     logical = options.get("kind") in ("bool", "logical")
-    op = Operator(name, inputs, source, formula=formula, d=parts, logical=logical)
+    op = Operator(name, inputs, source, formula=formula, d=parts, logical=logical,
+                  integer=integer, near=near)
     value = op(*map(var, inputs.split()))
     flat = parts if parts is not None else tuple(zero for _ in inputs.split())
     return row(name, value, inputs=inputs, d=flat, **options)

@@ -54,6 +54,11 @@ def inline(function=None, *, fastmath: frozenset = EXACT):
     return numba.njit(fastmath=set(fastmath), error_model="numpy", nogil=True)(function)
 
 
+def folded(function):
+    """As `inline`, for functions of any size: what a loop calls must be folded in to vectorise."""
+    return numba.njit(fastmath=set(EXACT), error_model="numpy", nogil=True, forceinline=True)(function)
+
+
 def use_threads(work: int) -> bool:
     """True when `work` (elements touched, or a comparable count) is worth more than one thread."""
     return work >= config.PARALLEL_THRESHOLD and numba.get_num_threads() > 1

@@ -25,10 +25,9 @@ _ROW = '''"""{name} on {compute}, along rows of (outer, n).
 Written by nbgrad from formulas/reductions.py; edit the formula there, not here.
 """
 
-import math
-
 import numpy as np
 
+from nbgrad.kernels.cpu import maths as math
 from nbgrad.kernels.options import {decorator}, inline, SUM{prange_import}
 
 
@@ -63,10 +62,9 @@ _COLUMN = '''"""{name} on {compute}, along the middle axis of (outer, n, inner).
 Written by nbgrad from formulas/reductions.py; edit the formula there, not here.
 """
 
-import math
-
 import numpy as np
 
+from nbgrad.kernels.cpu import maths as math
 from nbgrad.kernels.options import {decorator}{prange_import}
 
 

@@ -59,7 +59,9 @@ class Body:
 
 #: Names that the emitted loops use.
 RESERVED = frozenset({"i", "out", "rank", "length", "base", "row", "rest", "axis", "extent", "step",
-                      "geometry"})
+                      "geometry", "block", "start", "stop", "far", "math"})
+#: Elements that share the choice between the near and the whole form of a function.
+BLOCK = 1024
 
 
 def constant_name(value: float) -> str:
@@ -75,6 +77,19 @@ def statements(body: Body) -> tuple[list[str], list[str], list[str]]:
     A term used twice, and every branch of a select that computes something, becomes a variable:
     both branches are evaluated and the select stays free of jumps, so the loop can vectorise.
     """
+    constants, shared, text = _written(body)
+    return constants, shared, [_bare(text[expand(e)]) for e in body.outputs]
+
+
+def near_tests(body: Body) -> list[str]:
+    """What is true of an element outside the near form of a function of the body."""
+    text = _written(body)[2]
+    return [f"(abs({text[node.args[0]]}) > np.{body.compute}({node.op.near}))"
+            for node in text if node.op is not None and node.op.near is not None]
+
+
+def _written(body: Body) -> tuple[list[str], list[str], dict[Expr, str]]:
+    """Typed constants, assignments of shared terms, and the text of every term."""
     clash = RESERVED.intersection(body.inputs + body.params)
     if clash:
         raise ValueError(f"{body.name}: the names {sorted(clash)} are the kernels' own")
@@ -93,14 +108,15 @@ def statements(body: Body) -> tuple[list[str], list[str], list[str]]:
             text[node] = constant_name(node.value)
             constants.append(f"{text[node]} = np.{body.compute}({_literal(node.value)})")
         else:
-            assert node.op.source is not None  # operators given by a formula were expanded
-            value = node.op.source.format(*(text[arg] for arg in node.args))
+            source = node.op.integer if body.compute.startswith("int") else node.op.source
+            assert source is not None  # operators given by a formula were expanded
+            value = source.format(*(text[arg] for arg in node.args))
             if uses[node] > 1 or node in branches:
                 text[node] = f"t{len(shared)}"
                 shared.append(f"{text[node]} = {_bare(value)}")
             else:
                 text[node] = value
-    return constants, shared, [_bare(text[r]) for r in roots]
+    return constants, shared, text
 
 
 def _literal(value: float) -> str:
@@ -133,8 +149,6 @@ HEADER = '''"""{title}
 Written by nbgrad from {origin}; edit the formula there, not here.
 """
 
-import math
-
 import numpy as np
 {imports}
 
@@ -164,24 +178,56 @@ def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = Fal
     each = [f"{n}_ = {load[n].format(f'{n}[i]')}" for n in body.inputs if n not in scalars]
     write = [f"{o}[i] = {s.format(v)}" for o, s, v in zip(body.out_names, body.stores, values)]
     args = ", ".join((*body.operands, *body.params))
-    decorator, steps_over, imports = loop(body.out_names[0], device, parallel)
+    decorator, over, imports = loop(f"{body.out_names[0]}.size", device, parallel)
     return (
         header(body, f"{body.name} on {body.compute}, contiguous.", imports)
         + f"@{decorator}\ndef {body.name}_flat({args}):\n"
         + block(prelude(body, constants) + once, 1)
-        + f"    for i in {steps_over}:\n"
-        + block(each + shared + write, 2)
+        + elements(over, each, shared, write, near_tests(body) if device == "cpu" else [], 1)
     )
 
 
-def loop(out: str, device: str, parallel: bool) -> tuple[str, str, str]:
+def elements(over: str, each: list[str], shared: list[str], write: list[str], tests: list[str],
+             depth: int) -> str:
+    """The loop over elements: load, compute, store.
+
+    With `tests`, a loop over blocks, each by the near form of its functions unless one of its
+    elements fails a test. A block is cut out of the arrays, since an index from `start` on might
+    count from the end for all that the compiler knows, and would not vectorise.
+    """
+    lines = each + shared + write
+    if not tests:
+        return block([f"for i in {over}:"], depth) + block(lines, depth + 1)
+    count = over[over.index("(") + 1:-1]
+    names = sorted({name for line in lines for name in re.findall(r"(\w+)\[i\]", line)})
+
+    def within(code: list[str]) -> list[str]:
+        code = [re.sub(r"\b(?<!\[)i\b", "(start + i)", line) for line in code]
+        return [re.sub(r"(\w+)\[i\]", r"part_\1[i]", line) for line in code]
+
+    near = [re.sub(r"math\.(sin|cos)\(", r"math.near_\1(", line) for line in lines]
+    return (
+        block([f"for block in {over.replace(count, f'({count} + {BLOCK - 1}) // {BLOCK}')}:"], depth)
+        + block([f"start = block * {BLOCK}", f"stop = min({BLOCK}, {count} - start)",
+                 *(f"part_{n} = {n}[start:start + stop]" for n in names),
+                 "far = False", "for i in range(stop):"], depth + 1)
+        + block(within(each + shared) + [f"far |= {test}" for test in tests], depth + 2)
+        + block(["if far:", "    for i in range(stop):"], depth + 1) + block(within(lines), depth + 3)
+        + block(["else:", "    for i in range(stop):"], depth + 1) + block(within(near), depth + 3)
+    )
+
+
+def loop(count: str, device: str, parallel: bool) -> tuple[str, str, str]:
+    """The decorator of a kernel, the range of its loop, and its imports."""
     if device == "cuda":
-        return ("cuda_kernel", f"range(cuda.grid(1), {out}.size, cuda.gridsize(1))",
-                "from numba import cuda\n\nfrom nbgrad.kernels.options import cuda_kernel")
+        return ("cuda_kernel", f"range(cuda.grid(1), {count}, cuda.gridsize(1))",
+                "import math\n\nfrom numba import cuda\n\n"
+                "from nbgrad.kernels.options import cuda_kernel")
+    vectorised = "\nfrom nbgrad.kernels.cpu import maths as math\n"
     if parallel:
-        return ("parallel_kernel", f"prange({out}.size)",
-                "\nfrom nbgrad.kernels.options import parallel_kernel, prange")
-    return "kernel", f"range({out}.size)", "\nfrom nbgrad.kernels.options import kernel"
+        return ("parallel_kernel", f"prange({count})",
+                f"{vectorised}from nbgrad.kernels.options import parallel_kernel, prange")
+    return "kernel", f"range({count})", f"{vectorised}from nbgrad.kernels.options import kernel"
 
 
 def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu") -> str:
@@ -216,8 +262,8 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     write = [f"{element[o]} = {s.format(v)}"
              for o, s, v in zip(body.out_names, body.stores, values)]
     args = ", ".join((*operands, *body.params, "geometry"))
-    decorator, rows, imports = loop(body.out_names[0], device, parallel)
-    rows = rows.replace(f"{body.out_names[0]}.size", "geometry[1]")
+    decorator, rows, imports = loop("geometry[1]", device, parallel)
+    tests = near_tests(body) if device == "cpu" else []
     return (
         header(body, f"{body.name} on {body.compute}, strided ({steps}).", imports)
         + f"@{decorator}\ndef {body.name}_strided({args}):\n"
@@ -225,8 +271,7 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
         + block(["rank = geometry[0]", "length = geometry[2]", "base = 3 + rank", *step], 1)
         + f"    for row in {rows}:\n"
         + block(start + unravel + views + once, 2)
-        + "        for i in range(length):\n"
-        + block(each + shared + write, 3)
+        + elements("range(length)", each, shared, write, tests, 2)
     )
 
 

@@ -4,13 +4,15 @@ logp and x are (N, C) or (N, C, L), target (N,) or (N, L), weight (C,) or None. 
 target is `ignore_index` has loss, weight and gradient zero. "mean" divides by the total weight.
 """
 
-from math import exp, log, prod
+from math import prod
 
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.softmax import BLOCK, column_max, row_max
-from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.cpu.maths import exp, log
+from nbgrad.kernels.cpu.rows import column_max, row_exp_sum, row_max
+from nbgrad.kernels.cpu.softmax import BLOCK
+from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
 
 
 @kernel
@@ -55,23 +57,15 @@ def _total_weight(target, weight, ignore):
     return total
 
 
-# logsumexp is kept in float64: x - logsumexp cancels where x is large.
-
-
-@inline(fastmath=SUM)
-def _row_sum_exp(x, m):
-    """Sum of exp(x - m) over a row, in float64."""
-    s = 0.0
-    for i in range(x.size):
-        s += exp(x[i] - m)
-    return s
+# logsumexp is kept in float64, since x - logsumexp cancels where x is large; it is subtracted as
+# two numbers of the dtype of x.
 
 
 def _cross_entropy_rows_loop(x, target, weight, ignore, loss, logsumexp):
     for n in prange(x.shape[0]):
         xr, t = x[n], target[n]
         m = row_max(xr)
-        logsumexp[n] = m + log(_row_sum_exp(xr, m))
+        logsumexp[n] = m + log(row_exp_sum(xr, m))
         loss[n] = 0.0
         if t != ignore:
             loss[n] = _weight(weight, t, ignore) * (logsumexp[n] - xr[t])
@@ -106,26 +100,29 @@ def _cross_entropy_backward_rows_loop(gy, x, logsumexp, target, weight, ignore, 
             out[:] = 0
             continue
         g = cast(gy[n] * _weight(weight, t, ignore))
+        high = cast(logsumexp[n])
+        low = cast(logsumexp[n] - high)
         for c in range(xr.size):
-            out[c] = exp(cast(xr[c] - logsumexp[n])) * g
+            out[c] = exp((xr[c] - high) - low) * g
         out[t] -= g
 
 
 def _cross_entropy_backward_columns_loop(gy, x, logsumexp, target, weight, ignore, gx):
     batch, classes, length = x.shape
-    cast = x.dtype.type
     blocks = (length + BLOCK - 1) // BLOCK
     for r in prange(batch * blocks):
         n, lo = r // blocks, (r % blocks) * BLOCK
         hi = min(lo + BLOCK, length)
-        total = logsumexp[n, lo:hi]
         g = np.empty(hi - lo, x.dtype)
+        high, low = np.empty_like(g), np.empty_like(g)
         for l in range(g.size):
+            high[l] = logsumexp[n, lo + l]
+            low[l] = logsumexp[n, lo + l] - high[l]
             g[l] = gy[n, lo + l] * _weight(weight, target[n, lo + l], ignore)
         for c in range(classes):
             xr, out = x[n, c, lo:hi], gx[n, c, lo:hi]
             for l in range(g.size):
-                out[l] = exp(cast(xr[l] - total[l])) * g[l]
+                out[l] = exp((xr[l] - high[l]) - low[l]) * g[l]
         for l in range(g.size):
             t = target[n, lo + l]
             if t != ignore:

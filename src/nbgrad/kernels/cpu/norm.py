@@ -1,6 +1,6 @@
 """Batch and layer normalisation, and their gradients.
 
-Every sum is taken in float64, in an order fixed by the shape.
+Every sum is taken in an order fixed by the shape, and over more than some rows in float64.
 """
 
 from math import prod, sqrt
@@ -8,31 +8,12 @@ from math import prod, sqrt
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.softmax import row_sum
-from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.cpu.rows import row_centred_dot, row_spread, row_sum
+from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
 # Channels of (N, C) handled together, and the most blocks that rows of a layer norm are cut into.
 COLUMNS = 64
 BLOCKS = 16
-
-
-@inline(fastmath=SUM)
-def row_spread(x, mean):
-    """Sum of the squared distances from `mean`, in float64."""
-    s = 0.0
-    for i in range(x.size):
-        d = x[i] - mean
-        s += d * d
-    return s
-
-
-@inline(fastmath=SUM)
-def row_centred_dot(g, x, mean):
-    """Sum of g * (x - mean), in float64."""
-    s = 0.0
-    for i in range(x.size):
-        s += g[i] * (np.float64(x[i]) - mean)
-    return s
 
 
 # Batch norm of x (N, C, L): one channel after the other.
@@ -41,16 +22,18 @@ def row_centred_dot(g, x, mean):
 def _stats_loop(x, mean, var):
     n, channels, length = x.shape
     count = n * length
+    cast = x.dtype.type
     for c in prange(channels):
         s = 0.0
         for i in range(n):
             s += row_sum(x[i, c])
-        m = s / count
+        exact = s / count
+        m = cast(exact)
         s = 0.0
         for i in range(n):
             s += row_spread(x[i, c], m)
         mean[c] = m
-        var[c] = s / count
+        var[c] = s / count - (exact - m) ** 2
 
 
 def _apply_loop(x, mean, scale, shift, y):
@@ -160,7 +143,8 @@ def _layer_loop(x, w, b, eps, y, mean, invstd):
     for r in prange(rows):
         xr, yr = x[r], y[r]
         exact = row_sum(xr) / n
-        m, s = cast(exact), cast(1.0 / sqrt(row_spread(xr, exact) / n + eps))
+        m = cast(exact)
+        s = cast(1.0 / sqrt(row_spread(xr, m) / n - (exact - m) ** 2 + eps))
         mean[r] = m
         invstd[r] = s
         for j in range(n):

@@ -424,6 +424,17 @@ def wide_vectors(typingctx):
 
 
 @intrinsic
+def own_code(typingctx):
+    """Keep the calling helper a function: folded into kernels, its sums might add in other orders."""
+
+    def codegen(context, builder, sig, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def stack_tile(typingctx, like):
     """A 1-d array of tile_rows * tile_columns numbers on the stack; do not return it."""
     result = types.Array(like.dtype, 1, "C")

@@ -1,52 +1,16 @@
 """Softmax and log-softmax along one axis, and their gradients."""
 
-from math import exp, log, prod
+from math import prod
 
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.cpu.maths import exp, log
+from nbgrad.kernels.cpu.rows import column_max, row_dot, row_exp_into, row_exp_sum, row_max, row_sum
+from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
 # Columns handled together where the axis is not the last.
 BLOCK = 128
-
-
-@inline
-def row_max(x):
-    """Largest entry of a row; a NaN may be missed, for it reaches the result through exp."""
-    m = x[0]
-    for i in range(x.size):
-        m = x[i] if x[i] > m else m
-    return m
-
-
-@inline
-def column_max(x, lo, hi):
-    """Largest entry of each column lo..hi of x (n, inner)."""
-    m = x[0, lo:hi].copy()
-    for i in range(x.shape[0]):
-        row = x[i, lo:hi]
-        for j in range(m.size):
-            m[j] = row[j] if row[j] > m[j] else m[j]
-    return m
-
-
-@inline(fastmath=SUM)
-def row_sum(x):
-    """Sum of a row, in float64."""
-    s = 0.0
-    for i in range(x.size):
-        s += x[i]
-    return s
-
-
-@inline(fastmath=SUM)
-def row_dot(x, y):
-    """Sum of the products of two rows, in float64."""
-    s = 0.0
-    for i in range(x.size):
-        s += np.float64(x[i]) * np.float64(y[i])
-    return s
 
 
 def _rows_loop(x, y, logarithm):
@@ -54,17 +18,14 @@ def _rows_loop(x, y, logarithm):
     for o in prange(x.shape[0]):
         xo, yo = x[o], y[o]
         m = row_max(xo)
-        for i in range(xo.size):
-            yo[i] = exp(xo[i] - m)
-        s = row_sum(yo)
         if logarithm:
-            s = cast(log(s))
+            s = cast(log(row_exp_sum(xo, m)))
             for i in range(xo.size):
                 yo[i] = (xo[i] - m) - s
         else:
-            s = cast(s)
+            s = cast(1 / row_exp_into(xo, m, yo))
             for i in range(xo.size):
-                yo[i] /= s
+                yo[i] *= s
 
 
 def _columns_loop(x, y, logarithm):

@@ -1,0 +1,71 @@
+"""Fit the polynomials of src/nbgrad/kernels/cpu/maths.py and print them with their error.
+
+Each is the Chebyshev interpolant of a smooth function in 60 digits, which lies within a small
+factor of the best polynomial of its degree. Run it, and paste what it prints.
+
+    python tools/fit_polynomials.py
+"""
+
+import mpmath as mp
+
+mp.mp.dps = 60
+
+
+def quotient(f, numerator_terms, power):
+    """(f(x) - its first Taylor terms) / x**power, by the series near zero."""
+    def g(x):
+        if abs(x) > mp.mpf(10) ** -8:
+            return (f(x) - sum(c * x**k for k, c in numerator_terms)) / x**power
+        return mp.taylor(f, 0, power)[power] + x * mp.taylor(f, 0, power + 1)[power + 1]
+    return g
+
+
+def in_square(f, numerator_terms, power):
+    """The same as a function of u = x * x, for odd and even f."""
+    g = quotient(f, numerator_terms, power)
+    return lambda u: g(mp.sqrt(u) if u > 0 else mp.mpf(10) ** -10)
+
+
+LN2 = mp.log(2)
+half = LN2 / 2 * mp.mpf("1.0001")
+root = mp.sqrt(2) * mp.mpf("1.0001")
+quarter = (mp.pi / 4 * mp.mpf("1.0001")) ** 2
+slope = 2 / mp.sqrt(mp.pi)
+
+
+def atanh_tail(u):
+    """(log((1 + s) / (1 - s)) - 2 s) / s**3, u = s * s."""
+    return mp.nsum(lambda k: 2 * u**k / (2 * k + 3), [0, mp.inf]) if u else mp.mpf(2) / 3
+
+
+def scaled_erfc(t):
+    """exp(a * a) * erfc(a), t = (a - 2.5) / (a + 2.5)."""
+    a = mp.mpf("2.5") * (1 + t) / (1 - t)
+    return mp.exp(a * a) * mp.erfc(a)
+
+
+FITS = {
+    "EXP_32": (quotient(mp.exp, [(0, 1), (1, 1)], 2), (-half, half), 4),
+    "EXP_64": (quotient(mp.exp, [(0, 1), (1, 1)], 2), (-half, half), 10),
+    "EXP2_32": (quotient(lambda x: 2**x, [(0, 1)], 1), (-mp.mpf("0.5001"), mp.mpf("0.5001")), 5),
+    "EXP2_64": (quotient(lambda x: 2**x, [(0, 1)], 1), (-mp.mpf("0.5001"), mp.mpf("0.5001")), 11),
+    "TANH_32": (in_square(mp.tanh, [(1, 1)], 3), (0, mp.mpf("0.56") ** 2), 5),
+    "TANH_64": (in_square(mp.tanh, [(1, 1)], 3), (0, mp.mpf("0.56") ** 2), 12),
+    "LOG_32": (quotient(mp.log1p, [(1, 1), (2, -mp.mpf(1) / 2)], 3), (1 / root - 1, root - 1), 8),
+    "LOG_64": (atanh_tail, (0, ((root - 1) / (root + 1)) ** 2), 6),
+    "SIN_32": (in_square(mp.sin, [(1, 1)], 3), (0, quarter), 3),
+    "COS_32": (in_square(mp.cos, [(0, 1), (2, -mp.mpf(1) / 2)], 4), (0, quarter), 3),
+    "SIN_64": (in_square(mp.sin, [(1, 1)], 3), (0, quarter), 6),
+    "COS_64": (in_square(mp.cos, [(0, 1), (2, -mp.mpf(1) / 2)], 4), (0, quarter), 6),
+    "ERF_32": (in_square(lambda x: mp.erf(x) - x, [], 1), (0, mp.mpf("0.76") ** 2), 5),
+    "ERF_64": (in_square(lambda x: mp.erf(x) - x, [], 1), (0, mp.mpf("1.01")), 12),
+    "ERF_EXP2": (quotient(lambda x: 2**x, [(0, 1)], 1), (-mp.mpf("0.5001"), mp.mpf("0.5001")), 4),
+    "ERFC_32": (lambda a: mp.log(mp.erfc(a), 2), (mp.mpf("0.74"), mp.mpf("4.01")), 8),
+    "ERFC_64": (scaled_erfc, (mp.mpf("-1.51") / mp.mpf("3.49"), mp.mpf("3.6") / mp.mpf("8.6")), 17),
+}
+
+for name, (f, interval, degree) in FITS.items():
+    coefficients, error = mp.chebyfit(f, [mp.mpf(end) for end in interval], degree + 1, error=True)
+    digits = 17 if name.endswith("64") else 10
+    numbers = ", ".join(mp.nstr(c, digits) for c in reversed(coefficients))
+    print(f"# {name}: largest error {mp.nstr(error, 3)}\n_{name} = ({numbers})")
