@@ -1,6 +1,7 @@
 """The graph: deep graphs, what is kept alive and for how long, threads, hooks that fail, Function."""
 
 import gc
+import math
 import threading
 import weakref
 
@@ -47,6 +48,25 @@ def test_a_post_hook_sees_every_gradient_of_its_node():
     y.backward(nbgrad.ones(2))
     assert seen == [[[27, 64], [9, 32]]]
     assert w.grad.tolist() == [27, 96]
+
+
+# orders
+
+
+@pytest.mark.parametrize(("function", "derivative"), [
+    (lambda x: x.sin(), lambda x, n: np.sin(x + n * np.pi / 2)),
+    (lambda x: x.exp(), lambda x, n: np.exp(x)),
+    (lambda x: x**6, lambda x, n: math.perm(6, n) * x ** (6 - n)),
+    (lambda x: x**2.5, lambda x, n: math.prod(2.5 - k for k in range(n)) * x ** (2.5 - n)),
+    (lambda x: 1 / x, lambda x, n: (-1) ** n * math.factorial(n) / x ** (n + 1)),
+    (lambda x: x.log(), lambda x, n: -((-1) ** n) * math.factorial(n - 1) / x**n),
+], ids=["sin", "exp", "x**6", "x**2.5", "1/x", "log"])
+def test_derivatives_of_high_order(function, derivative):
+    x = nbgrad.tensor(0.7, dtype=nbgrad.float64, requires_grad=True)
+    y = function(x)
+    for order in range(1, 7):
+        y, = grad(y, x, create_graph=True)
+        assert y.item() == pytest.approx(derivative(0.7, order), rel=1e-11)
 
 
 # depth

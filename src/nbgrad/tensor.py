@@ -12,6 +12,7 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.devices import CPU
+from nbgrad.engine.mode import state
 from nbgrad.engine.node import Handle, Node, hooks_of, next_number
 from nbgrad.engine.saved import Counter
 from nbgrad.kernels.layout import Layout, layout
@@ -287,9 +288,10 @@ class Tensor:
         """The elements as a NumPy array over the same memory.
 
         Raises:
-            RuntimeError: the tensor requires grad (use `.detach().numpy()`).
+            RuntimeError: the tensor requires grad and this thread records
+                (use `.detach().numpy()`).
         """
-        if self.requires_grad and not force:
+        if self.requires_grad and state.grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. "
                                "Use tensor.detach().numpy() instead.")
         return self._array()
@@ -448,11 +450,19 @@ class Tensor:
         """Call `hook(grad)` when the tensor's gradient is known; what it returns replaces it."""
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        name = getattr(hook, "__name__", hook)
+
         def checked(grad: Tensor) -> Tensor | None:
             replaced = hook(grad)
-            if replaced is not None and replaced._layout.shape != grad._layout.shape:
-                raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the size "
-                                   "of value")
+            if replaced is None:
+                return None
+            if not isinstance(replaced, Tensor):
+                raise TypeError(f"expected Variable, but hook '{name}' returned "
+                                f"'{type(replaced).__name__}'")
+            for what in ("dtype", "shape"):
+                if getattr(replaced._layout, what) != getattr(grad._layout, what):
+                    raise RuntimeError(f"hook '{name}' has changed the "
+                                       f"{'type' if what == 'dtype' else 'size'} of value")
             return replaced
 
         return hooks_of(self._node).add("tensor", self._port, checked)

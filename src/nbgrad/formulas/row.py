@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import count
 from typing import Literal
 
 from nbgrad.formulas.calculus import pullback
@@ -63,8 +64,8 @@ class Row:
 
     @cached_property
     def seed(self) -> str:
-        """The name of the incoming gradient: `g`, or `gg` where `g` is an input already."""
-        return next(n for n in ("g", "gg", "ggg", "gggg") if n not in self.inputs)
+        """The name of the incoming gradient: `g`, or `gg` where `g` is an input already, and on."""
+        return next(n for n in map("g".__mul__, count(1)) if n not in self.inputs)
 
     @cached_property
     def pullbacks(self) -> tuple[Expr, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -50,8 +51,21 @@ def _array(data, dtype) -> np.ndarray:
         source = np.asarray(data)
     else:
         source = _from_python(data)
+        if dtype is None and source.dtype.kind == "f":
+            dtype = _first_dtype(data) or dtypes.get_default_dtype()
     target = dtypes.as_dtype(dtype) if dtype is not None else dtypes.from_numpy(source.dtype)
+    if target.category == 1 and not isinstance(data, Tensor | np.ndarray):
+        _check_range(source, target)
     return np.array(source, dtype=target.np, order="C", copy=True)
+
+
+def _check_range(source: np.ndarray, target: DType) -> None:
+    """Refuse Python numbers that an integer dtype does not hold; unsigned ones take negatives."""
+    limit: Any = np.iinfo(target.np)  # type: ignore[type-var]
+    low = limit.min or -limit.max
+    if source.size and not (source.min() >= low and source.max() <= limit.max):
+        raise RuntimeError(f"value cannot be converted to type {target.name} without overflow: "
+                           f"{target.name} holds {limit.min} to {limit.max}")
 
 
 def _from_python(data) -> np.ndarray:
@@ -62,20 +76,26 @@ def _from_python(data) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"tensor(): the nested lists have rows of different lengths ({error})") \
             from None
-    if source.size == 0 and source.dtype == np.float64:
-        return source.astype(dtypes.get_default_dtype().np)
-    if source.dtype.kind == "f":
-        keeps = isinstance(data, np.generic)
-        return source if keeps else source.astype(dtypes.get_default_dtype().np)
     if source.dtype.kind == "i":
         return source.astype(np.int64)
     if source.dtype.kind == "u":
         raise RuntimeError("Overflow when unpacking long: an integer does not fit in int64")
-    if source.dtype.kind == "b":
+    if source.dtype.kind in "bf":
         return source
     if source.dtype == object:
         raise RuntimeError(f"Could not infer dtype of {_culprit(data)}")
     raise TypeError(f"new(): invalid data type {source.dtype!s}; tensors hold numbers and bools")
+
+
+def _first_dtype(data) -> DType | None:
+    """The dtype of the first entry of nested lists; None for a Python number."""
+    while isinstance(data, (list, tuple)):
+        if not data:
+            return None
+        data = data[0]
+    if isinstance(data, Tensor):
+        return data.dtype
+    return dtypes.from_numpy(data.dtype) if isinstance(data, np.generic | np.ndarray) else None
 
 
 def _culprit(data) -> str:

@@ -12,6 +12,7 @@ from nbgrad.formulas.elementwise import TABLE
 from nbgrad.kernels.elementwise import Spec, plan
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply, apply_
+from nbgrad.ops.create import from_numpy
 from nbgrad.ops.elementwise import (
     OPS,
     Elementwise,
@@ -74,6 +75,8 @@ def binary(name: str):
         return apply(with_number(name, "b"), (input,), (right,))
 
     def function_(input: Tensor, other) -> Tensor:
+        if isinstance(other, np.ndarray):
+            other = from_numpy(other)
         if isinstance(other, Tensor):
             return apply_(op, input, (other,))
         right = number(other)
@@ -102,6 +105,8 @@ def operator_of(name: str, reflected: bool = False):
             return apply(op, (other, self) if reflected else (self, other))
         if type(other) in _NUMBERS:
             return apply(bound, (self,), (other,))
+        if isinstance(other, np.ndarray):
+            return method(self, from_numpy(other))
         value = number(other)
         return NotImplemented if value is None else apply(bound, (self,), (value,))
 
@@ -112,7 +117,9 @@ def operator_through(function, reflected: bool = False):
     """A method like `__pow__` that goes through a function with cases of its own."""
 
     def method(self, other):
-        if not isinstance(other, Tensor) and number(other) is None:
+        if isinstance(other, np.ndarray):
+            other = from_numpy(other)
+        elif not isinstance(other, Tensor) and number(other) is None:
             return NotImplemented
         return function(other, self) if reflected else function(self, other)
 
