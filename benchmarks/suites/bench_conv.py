@@ -2,6 +2,7 @@
 
 import nbgrad
 from nbgrad.nn import functional as F
+from suites import SAMPLES
 
 # name: image (N, C, H, W), weight (O, C / groups, kh, kw), stride, padding, groups
 LAYERS = {
@@ -16,6 +17,9 @@ LAYERS = {
 
 
 class Conv:
+    """Eight images through one layer."""
+
+    repeat = SAMPLES
     params = ["resnet_stem_7x7", "resnet_3x3_64", "resnet_3x3_256", "mobilenet_1x1",
               "mobilenet_depthwise", "mobilenet_depthwise_s2", "grouped_3x3"]
     param_names = ["layer"]
@@ -33,11 +37,14 @@ class Conv:
         self.time_forward(layer)
 
     def time_forward(self, layer):
+        """A convolution, not recorded."""
         with nbgrad.no_grad():
             F.conv2d(self.x, self.w, **self.options)
 
     def time_input_gradient(self, layer):
+        """The gradient of a convolution to its images."""
         nbgrad.autograd.grad(self.y, self.x, self.grad, retain_graph=True)
 
     def time_weight_gradient(self, layer):
+        """The gradient of a convolution to its weight."""
         nbgrad.autograd.grad(self.y, self.w, self.grad, retain_graph=True)

@@ -1,12 +1,15 @@
-"""What an op costs beside its arithmetic: chains of 1,000 ops on 32 floats."""
+"""What an op costs beside its arithmetic: a thousand ops on 32 floats."""
 
 import nbgrad
+from suites import SAMPLES
 
 LENGTH = 1000
 
 
 class Chain:
-    """`y = y * w`, recorded or not, forward and backward."""
+    """`y = y * w`, a thousand times over."""
+
+    repeat = SAMPLES
 
     def setup(self):
         self.x = nbgrad.ones(32)
@@ -23,19 +26,23 @@ class Chain:
         return y
 
     def time_forward(self):
+        """A chain of 1,000 products, recorded."""
         self.chain()
 
     def time_forward_no_grad(self):
+        """A chain of 1,000 products, not recorded."""
         with nbgrad.no_grad():
             self.chain()
 
     def time_backward(self):
+        """Backward through a chain of 1,000 products."""
         self.y.backward(self.grad, retain_graph=True)
 
 
 class Ops:
-    """Other roads through the door, a thousand times each."""
+    """Other roads through the door."""
 
+    repeat = SAMPLES
     params = ["scalar", "unary", "inplace", "view", "index", "broadcast", "reduce", "matmul"]
     param_names = ["op"]
 
@@ -55,6 +62,7 @@ class Ops:
         self.run()
 
     def time_op(self, op):
+        """One op on 32 floats, 1,000 times, nothing to record."""
         run = self.run
         for _ in range(LENGTH):
             run()

@@ -2,9 +2,13 @@
 
 import nbgrad
 from nbgrad.nn import functional as F
+from suites import SAMPLES
 
 
 class Square:
+    """Two square matrices."""
+
+    repeat = SAMPLES
     params = ([64, 256, 1024], ["nn", "nt", "tn"])
     param_names = ["n", "layout"]
 
@@ -18,10 +22,14 @@ class Square:
         self.time_matmul(n, layout)
 
     def time_matmul(self, n, layout):
+        """The product of two n x n matrices, one of which may be transposed (t)."""
         self.a @ self.b
 
 
 class Batched:
+    """Many small products."""
+
+    repeat = SAMPLES
     params = ([(64, 32, 32, 32), (16, 128, 64, 128)],)
     param_names = ["batch_m_k_n"]
 
@@ -32,10 +40,14 @@ class Batched:
         self.time_bmm(shape)
 
     def time_bmm(self, shape):
+        """A batch of products of an m x k and a k x n matrix."""
         nbgrad.bmm(self.a, self.b)
 
 
 class Linear:
+    """A linear layer."""
+
+    repeat = SAMPLES
     params = ([(32, 1280, 10), (128, 784, 256), (64, 512, 1000)],)
     param_names = ["batch_in_out"]
 
@@ -51,8 +63,10 @@ class Linear:
         self.time_forward(shape)
 
     def time_forward(self, shape):
+        """A linear layer with bias, not recorded."""
         with nbgrad.no_grad():
             F.linear(self.x, self.w, self.b)
 
     def time_backward(self, shape):
+        """The gradients of a linear layer to input, weight and bias."""
         nbgrad.autograd.grad(self.y, (self.x, self.w, self.b), self.grad, retain_graph=True)
