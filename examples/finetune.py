@@ -11,12 +11,18 @@ a new head on the frozen blocks, then also the last six blocks, at a lower rate.
 
 from __future__ import annotations
 
+import os
+import signal
+
+if __name__ == "__main__":  # Ctrl-C during the imports, too, ends the program quietly
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finetuning import datasets, options, report
+from finetuning import datasets, folder, options, report
 from finetuning.datasets import Splits
 from finetuning.networks import Network
 from finetuning.options import Mistake, Options
@@ -45,16 +51,18 @@ def finetune(given: dict[str, Any], interruption: Interruption) -> int:
     """Load everything, train, report."""
     saved = None
     if "resume" in given:
-        path, saved = read_checkpoint(Path(given.pop("resume")).expanduser())
+        path, saved = read_checkpoint(Path(given.pop("resume")))
         chosen = options.resumed(Options(**saved["options"]), given, path.parent)
     else:
         chosen = options.complete(given)
+    chosen = folder.choose(chosen, asked="out" in given or saved is not None)
     use_threads(chosen.threads)
     nbgrad.manual_seed(chosen.seed)
     splits = datasets.load(chosen)
     if saved and saved["classes"] != list(splits.classes):
         raise Mistake(f"{chosen.data} has other classes now than when the training began")
     network = Network(chosen.model, len(splits.classes), chosen.weights)
+    network.check_memory(min(chosen.batch_size, len(splits.train)), chosen.size)
     for stage in chosen.stages:
         network.frozen_blocks(stage.freeze)
     Path(chosen.out).mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,12 @@ def load(options: Options) -> Splits:
         classes = FashionMNIST.classes
     else:
         train, validation, classes = _photos(Path(options.data), varied, plain, options.seed)
+    if len(classes) < 2:
+        raise Mistake(f"{options.data} has one class ({classes[0]}), and two are needed")
     if options.limit:
+        if options.limit < len(classes):
+            raise Mistake(f"--limit {options.limit}: {len(classes)} classes need {len(classes)} "
+                          "images at least")
         train = _some(train, options.limit, options.seed)
         validation = _some(validation, max(1, options.limit // 3), options.seed)
     return Splits(train, validation, classes)

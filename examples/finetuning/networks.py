@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +14,14 @@ from nbgrad.models import MobileNetV2, ResNet, SmallCNN, weights
 
 
 class Plan(NamedTuple):
-    """How a network is taken apart: `head(block(...(block(image))))` is what it computes."""
+    """How a network is taken apart: `head(block(...(block(image))))` is what it computes.
+
+    `bytes` is what its widest layers take at the least for each pixel of a batch.
+    """
 
     head: str
     blocks: Callable[[nn.Module], list[nn.Module]]
+    bytes: int
 
 
 def _mobilenet_v2(model: MobileNetV2) -> list[nn.Module]:
@@ -36,9 +41,9 @@ def _small_cnn(model: SmallCNN) -> list[nn.Module]:
 
 
 PLANS = {
-    "mobilenet_v2": Plan("classifier", _mobilenet_v2),
-    "resnet18": Plan("fc", _resnet18),
-    "small_cnn": Plan("classifier", _small_cnn),
+    "mobilenet_v2": Plan("classifier", _mobilenet_v2, 600),
+    "resnet18": Plan("fc", _resnet18, 300),
+    "small_cnn": Plan("classifier", _small_cnn, 200),
 }
 
 
@@ -83,6 +88,14 @@ class Network:
     def _in_head(self, key: str) -> bool:
         return key.startswith(f"{self.plan.head}.")
 
+    def check_memory(self, batch: int, size: int) -> None:
+        """Refuse images so large that a batch of them cannot fit."""
+        need, have = self.plan.bytes * batch * size**2, _memory()
+        if need > have:
+            raise Mistake(f"--size {size}: a batch of {batch} such images takes at least "
+                          f"{need / 2**30:,.0f} GiB, and this machine has {have / 2**30:,.0f}; lower "
+                          "--size or --batch-size")
+
     def frozen_blocks(self, freeze: str) -> int:
         """How many of the first blocks `--freeze` keeps as they are."""
         total = len(self.blocks)
@@ -105,9 +118,20 @@ class Network:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad or not trained)
 
 
+def _memory() -> int:
+    """The bytes of this machine, where it says so."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):
+        return 2**63
+
+
 def _find(name: str, source: str) -> Path | None:
-    if source not in ("auto", "none") and not Path(source).is_file():
-        raise Mistake(f"--weights {source}: there is no such file")
+    if source not in ("auto", "none"):
+        if Path(source).is_dir():
+            raise Mistake(f"--weights {source}: that is a folder; name a file in it")
+        if not Path(source).is_file():
+            raise Mistake(f"--weights {source}: there is no such file")
     try:
         return weights.find(name, source)
     except (FileNotFoundError, ValueError) as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -53,6 +54,11 @@ class Options:
 _FREE = ("threads", "out")
 
 
+def decisive(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of `options` that decide the numbers of a training."""
+    return {name: value for name, value in options.items() if name not in _FREE}
+
+
 def complete(given: dict[str, Any]) -> Options:
     """The options `given`, with the others set to what fits them."""
     asked = {**asdict(Options()), **given}
@@ -79,9 +85,9 @@ def complete(given: dict[str, Any]) -> Options:
 def resumed(saved: Options, given: dict[str, Any], folder: Path) -> Options:
     """The options of a training that goes on, refusing any that would make it another one."""
     options = complete({**asdict(saved), "out": str(folder), **given})
-    for name, before in asdict(saved).items():
+    for name, before in decisive(asdict(saved)).items():
         now = getattr(options, name)
-        if name not in _FREE and now != before:
+        if now != before:
             raise Mistake(
                 f"--resume goes on with the options it began with, and --{name.replace('_', '-')} "
                 f"was {_spelled(before)}, not {_spelled(now)}"
@@ -112,13 +118,15 @@ def parse(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "the head. Several values are stages, one after the other, and --epochs and --lr may "
         f"then have as many (default: {' '.join(default.freeze)}; without weights none)")
     add("--epochs", nargs="+", type=_whole(1), help="passes over the images (default: 10)")
-    add("--lr", nargs="+", type=_number(above=True),
+    add("--lr", nargs="+", type=_number("above 0", lambda x: 0 < x < math.inf),
         help="learning rate (default: 0.05 for a head alone and without weights, else 0.01)")
     add("--schedule", choices=("cosine", "constant"),
         help="the course of the learning rate in a stage (default: cosine)")
     add("--batch-size", type=_whole(1), help=f"images in a step (default: {default.batch_size})")
-    add("--momentum", type=_number(), help=f"of SGD (default: {default.momentum})")
-    add("--weight-decay", type=_number(), help=f"of SGD (default: {default.weight_decay})")
+    add("--momentum", type=_number("from 0 to below 1", lambda x: 0 <= x < 1),
+        help=f"of SGD (default: {default.momentum})")
+    add("--weight-decay", type=_number("from 0 up", lambda x: 0 <= x < math.inf),
+        help=f"of SGD (default: {default.weight_decay})")
     add("--nesterov", action=argparse.BooleanOptionalAction,
         help="Nesterov's momentum (default: yes)")
     add("--size", type=_whole(8), help="pixels of an image's side (default: 96; small_cnn 32)")
@@ -129,8 +137,10 @@ def parse(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         help="use N images to train, and N / 3 to validate")
     add("--seed", type=_whole(0), help="decides all that is random (default: 0)")
     add("--threads", type=_whole(1), help="cores to use (default: all); the numbers do not change")
-    add("--out", metavar="FOLDER", help="where results go (default: runs/MODEL-DATA)")
-    add("--resume", metavar="PATH",
+    add("--out", metavar="FOLDER", type=_path,
+        help="where results go (default: runs/MODEL-DATA, or runs/MODEL-DATA-2 and so on, where "
+        "that holds another training)")
+    add("--resume", metavar="PATH", type=_path,
         help="go on with a training: its --out folder or the checkpoint.safetensors in it")
     given = vars(parser.parse_args(arguments))
     return {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
@@ -156,12 +166,18 @@ def _spelled(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("'' is not a path")
+    return str(Path(text).expanduser())
+
+
 def _data(text: str) -> str:
-    return text if text in ("digits", "fashion-mnist") else str(Path(text).expanduser().resolve())
+    return text if text in ("digits", "fashion-mnist") else str(Path(_path(text)).resolve())
 
 
 def _weights(text: str) -> str:
-    return text if text in ("auto", "none") else str(Path(text).expanduser().resolve())
+    return text if text in ("auto", "none") else str(Path(_path(text)).resolve())
 
 
 def _freeze(text: str) -> str:
@@ -181,15 +197,14 @@ def _whole(least: int):
     return convert
 
 
-def _number(above: bool = False):
+def _number(which: str, fits: Callable[[float], bool]):
     def convert(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            value = -1.0
-        if not 0 <= value < float("inf") or (above and value == 0):
-            least = "above 0" if above else "from 0 up"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number {least}")
+            value = math.nan
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {which}")
         return value
 
     return convert

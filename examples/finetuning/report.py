@@ -86,10 +86,10 @@ def _curves(history: list[dict[str, Any]]) -> Figure:
         axes.spines[:].set_color(LINE)
         axes.tick_params(which="both", color=LINE, labelcolor=PALE)
         axes.legend(frameon=False, loc=place)
-        if name == "loss":
+        if name == "loss" and any(e["loss"] or e["validation_loss"] for e in history):
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
-        else:
+        if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 

@@ -64,6 +64,12 @@ class Progress:
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def check(self, loss: float) -> None:
+        """Stop a training that diverges, before it is saved."""
+        if not math.isfinite(loss):
+            raise Mistake(f"the loss is {loss} in epoch {self.epoch + 1} of stage "
+                          f"{self.stage + 1}: try a lower --lr")
+
     def next_epoch(self, stages: list[Stage]) -> None:
         """Go to the beginning of the next epoch, which may be in the next stage."""
         self.epoch += 1
@@ -183,8 +189,7 @@ class Training:
         self.optimizer.zero_grad()
         logits = task.layers(inputs)
         loss = F.cross_entropy(logits, labels)
-        if not math.isfinite(loss.item()):
-            raise Mistake(f"the loss is {loss.item()}: try a smaller --lr")
+        progress.check(loss.item())
         loss.backward()
         self.optimizer.step()
         progress.batches += 1
@@ -194,6 +199,7 @@ class Training:
 
     def _record(self, stage: Stage, loss: float, accuracy: float) -> None:
         p = self.progress
+        p.check(loss)
         entry = {
             "stage": p.stage, "epoch": p.epoch, "lr": self.optimizer.param_groups[0]["lr"],
             "loss": p.loss / p.images, "accuracy": p.right / p.images,

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from nbgrad.data import DataLoader, Digits, FashionMNIST, ImageFolder, idx
+from nbgrad.data import DataLoader, Digits, FashionMNIST, ImageFolder, idx, read_image
 from nbgrad.data.transforms import Compose, Resize, ToArray
 from nbgrad.errors import DataError
 
@@ -47,6 +47,29 @@ def test_image_folder(folder):
     image, label = ImageFolder(folder, Compose([Resize((3, 4)), ToArray()]))[1]
     assert image.shape == (3, 3, 4) and label == 1
     assert ImageFolder(folder, loader=len)[0] == (len(dataset.samples[0][0]), 0)
+
+
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_photos_are_turned_upright(tmp_path, orientation):
+    image = pytest.importorskip("PIL.Image")
+    stored = np.random.default_rng(0).integers(0, 256, (3, 5, 3), np.uint8)
+    exif = image.Exif()
+    exif[0x0112] = orientation
+    for name in ("x.png", "x.tif"):
+        image.fromarray(stored).save(tmp_path / name, exif=exif)
+        np.testing.assert_array_equal(read_image(tmp_path / name), UPRIGHT[orientation](stored))
 
 
 def test_image_folder_errors(folder, tmp_path_factory):

@@ -19,7 +19,7 @@ from nbgrad import models
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import finetune
-from finetuning import networks, options, training
+from finetuning import networks, options, report, training
 
 RESULTS = {"checkpoint.safetensors", "confusion.png", "curves.png", "metrics.json",
            "model.safetensors", "predictions.png"}
@@ -178,6 +178,63 @@ def test_ctrl_c(photos, tmp_path):
     assert nbgrad.load(out / "checkpoint.safetensors")["progress"]["history"]
 
 
+def test_ctrl_c_during_the_imports(tmp_path):
+    (tmp_path / "tqdm.py").write_text("import os, signal, time\n"
+                                      "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n")
+    result = subprocess.run([sys.executable, finetune.__file__], capture_output=True, timeout=60,
+                            env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (result.returncode, result.stdout, result.stderr) == (130, b"", b"")
+
+
+def epochs(folder):
+    return len(nbgrad.load(folder / "checkpoint.safetensors")["progress"]["history"])
+
+
+def test_a_diverged_epoch_is_not_saved(photos, tmp_path, capsys, monkeypatch):
+    scores = iter([(0.5, 0.9), (0.6, 0.8), (float("nan"), 0.3)])
+    monkeypatch.setattr(training, "score", lambda *_: next(scores))
+    assert run("--data", photos, *STAGES, "--out", tmp_path) == 2
+    assert "the loss is nan in epoch 1 of stage 2: try a lower --lr" in capsys.readouterr().err
+    assert epochs(tmp_path) == 2
+
+
+def test_one_step_diverges(tmp_path, capsys):
+    """The weights are lost after the last loss that training sees."""
+    assert run("--model", "small_cnn", "--limit", 60, "--epochs", 1, "--lr", "1e30",
+               "--out", tmp_path) == 2
+    assert capsys.readouterr().err.startswith("finetune.py: the loss is ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_without_any_loss_is_drawn():
+    entry = dict.fromkeys(("stage", "loss", "accuracy", "validation_loss",
+                           "validation_accuracy"), 0)
+    report._curves([entry, entry])
+
+
+def test_other_results_are_kept(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = ("--data", photos, "--model", "small_cnn", "--size", 16, "--batch-size", 8)
+    first, second = (f"runs/small_cnn-{photos.name}{end}" for end in ("", "-2"))
+    for number, folder in ((1, first), (2, second), (1, first), (2, second)):
+        assert run(*recipe, "--epochs", number) == 0
+        printed = capsys.readouterr().out
+        assert f"{folder}/  model.safetensors" in printed
+        assert (f"{first} holds another training: this one goes to {second}" in printed) == (
+            number == 2)
+    assert [epochs(Path(folder)) for folder in (first, second)] == [1, 2]
+    (Path(first) / "checkpoint.safetensors").unlink()
+    assert run(*recipe, "--epochs", 2, "--seed", 1) == 0
+    assert "this one goes to " + first + "-3" in capsys.readouterr().out
+
+    assert run(*recipe, "--epochs", 2, "--out", second, "--threads", 1) == 0
+    assert run(*recipe, "--epochs", 3, "--out", second) == 2
+    assert run("--resume", second, "--out", first) == 2
+    assert capsys.readouterr().err == "".join(
+        f"finetune.py: {folder} holds another training: go on with that by --resume, or choose "
+        "another --out\n" for folder in (second, first))
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     """A folder of things that are wrong."""
@@ -187,6 +244,8 @@ def broken(tmp_path_factory):
     damaged = paint(root / "damaged image", 2) / "red" / "1.png"
     damaged.write_bytes(damaged.read_bytes()[:200])
     paint(root / "single", 1)
+    (root / "lonely").mkdir()
+    (paint(root / "rainbow", 2) / "red").rename(root / "lonely" / "red")
     paint(root / "odd" / "train", 1)
     paint(root / "odd" / "val", 1)
     (root / "odd" / "val" / "red").rename(root / "odd" / "val" / "rad")
@@ -201,8 +260,12 @@ def broken(tmp_path_factory):
     (["--data", "{broken}/empty class"], "yellow has no images"),
     (["--data", "{broken}/damaged image"], "1.png cannot be read as an image"),
     (["--data", "{broken}/single"], "blue has one image, and two are needed"),
+    (["--data", "{broken}/lonely"], "lonely has one class (red), and two are needed"),
+    (["--data", ""], "--data: '' is not a path"),
+    (["--resume", ""], "--resume: '' is not a path"),
     (["--data", "{broken}/odd"], "train/ and val/ have different classes (rad, red)"),
     (["--weights", "{broken}/nowhere.pth"], "nowhere.pth: there is no such file"),
+    (["--weights", "{broken}"], "broken0: that is a folder; name a file in it"),
     (["--weights", "{broken}/notes.txt"], "is a text file, not a checkpoint"),
     (["--model", "mobilenet_v2", "--weights", "{broken}/resnet18.safetensors"],
      "is not a checkpoint of mobilenet_v2: 312 of 312 tensors are missing, and 122 belong to "
@@ -220,6 +283,11 @@ def broken(tmp_path_factory):
     (["--lr", "nan"], "'nan' is not a number above 0"),
     (["--epochs", "1.5"], "'1.5' is not a whole number from 1 up"),
     (["--momentum", "0", "--nesterov"], "--nesterov needs a --momentum above 0"),
+    (["--momentum", "2"], "'2' is not a number from 0 to below 1"),
+    (["--momentum", "nan"], "'nan' is not a number from 0 to below 1"),
+    (["--weight-decay", "inf"], "'inf' is not a number from 0 up"),
+    (["--size", "100000"], "--size 100000: a batch of 64 such images takes"),
+    (["--limit", "9"], "--limit 9: 10 classes need 10 images at least"),
     (["--threads", "4096"], "this machine has"),
     (["--lr", "1e30", "--limit", "60"], "the loss is"),
     (["--speed", "9"], "unrecognized arguments: --speed 9"),

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from nbgrad.errors import CheckpointError
-from nbgrad.io import torch_checkpoint
+from nbgrad.io import reading
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 def read(path):
-    return torch_checkpoint.read(path, lambda array, requires_grad: array)
+    return reading.read(path, lambda array, requires_grad: array)
 
 
 def refused(path, *words):

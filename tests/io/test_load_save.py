@@ -1,5 +1,8 @@
 """Tensors through `save` and `load`."""
 
+import io
+import warnings
+
 import numpy as np
 import pytest
 
@@ -53,3 +56,48 @@ def test_other_files(tmp_path):
         load(tmp_path / "x")
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "y")
+
+
+def test_file_objects(tmp_path):
+    state = {"w": from_numpy(np.arange(3.0)), "lr": 0.1}
+    buffer = io.BytesIO()
+    save(state, buffer)
+    save(state, tmp_path / "x")
+    assert buffer.getvalue() == (tmp_path / "x").read_bytes()
+    buffer.seek(0)
+    with open(tmp_path / "x", "rb") as file:
+        for result in (load(buffer), load(file)):
+            np.testing.assert_array_equal(result["w"].numpy(), np.arange(3.0))
+            assert result["lr"] == 0.1
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+def test_file_objects_of_torch(new):
+    torch = pytest.importorskip("torch")
+    buffer = io.BytesIO()
+    torch.save({"w": torch.arange(3.0)}, buffer, _use_new_zipfile_serialization=new)
+    buffer.seek(0)
+    np.testing.assert_array_equal(load(buffer)["w"].numpy(), np.arange(3.0))
+
+
+def test_file_objects_that_cannot_be_read(tmp_path):
+    (tmp_path / "notes").write_text("buy milk")
+    with open(tmp_path / "notes", "rb") as file, pytest.raises(CheckpointError, match="notes is a"):
+        load(file)
+    with open(tmp_path / "notes") as file, pytest.raises(TypeError, match="binary mode"):
+        load(file)
+    buffer = io.BytesIO()
+    save({}, buffer)
+    with pytest.raises(CheckpointError, match=r"^BytesIO is empty, .*seek\(0\)"):
+        load(buffer)
+
+
+@pytest.mark.parametrize("name", ["n.pth", "n.pt", "n.PTH"])
+def test_names_that_promise_a_file_of_torch(tmp_path, name):
+    with pytest.warns(UserWarning, match=r"n\.\w+ holds safetensors, .* n\.safetensors") as caught:
+        save({"w": from_numpy(np.ones(1))}, tmp_path / name)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save({"w": from_numpy(np.ones(1))}, tmp_path / "n.safetensors")
+    assert load(tmp_path / name)["w"].item() == 1

@@ -9,7 +9,7 @@ import pytest
 
 from nbgrad import dtypes
 from nbgrad.errors import CheckpointError
-from nbgrad.io import torch_checkpoint
+from nbgrad.io import reading
 
 torch = pytest.importorskip("torch")
 
@@ -21,7 +21,7 @@ DTYPES = [
 
 
 def read(path):
-    return torch_checkpoint.read(path, lambda array, requires_grad: array)
+    return reading.read(path, lambda array, requires_grad: array)
 
 
 def save(obj, path, new=True, **options):
@@ -161,7 +161,7 @@ def test_requires_grad(tmp_path, new):
     frozen = torch.nn.Parameter(torch.ones(2), requires_grad=False)
     leaf = torch.ones(2, requires_grad=True)
     path = save([parameter, frozen, leaf, torch.ones(2)], tmp_path / "x.pth", new)
-    flags = torch_checkpoint.read(path, lambda array, requires_grad: requires_grad)
+    flags = reading.read(path, lambda array, requires_grad: requires_grad)
     assert flags == [True, False, True, False]
 
 
@@ -173,20 +173,33 @@ def test_without_checksums(tmp_path):
         torch.serialization.set_crc32_options(True)
 
 
-@pytest.mark.parametrize("name", ["float32", "int64", "bool", "bfloat16", "complex64"])
-def test_big_endian(tmp_path, name):
-    values = torch.arange(5).to(getattr(torch, name))
-    little, big = save(values, tmp_path / "little.pth"), tmp_path / "big.pth"
-    size = 4 if name == "complex64" else values.element_size()
-    with zipfile.ZipFile(little) as source, zipfile.ZipFile(big, "w") as target:
+def with_byteorder(path, order, size):
+    """A copy of the file at `path` that claims a byte order, with elements of `size` reversed."""
+    copy = path.with_stem("swapped")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
         for entry in source.namelist():
             content = source.read(entry)
             if entry.endswith("byteorder"):
-                content = b"big"
+                content = order
             elif "/data/" in entry:
                 content = np.frombuffer(content, np.uint8).reshape(-1, size)[:, ::-1].tobytes()
             target.writestr(entry, content)
-    assert_same(read(big), values)
+    return copy
+
+
+@pytest.mark.parametrize("name", ["float32", "int64", "bool", "bfloat16", "complex64"])
+def test_big_endian(tmp_path, name):
+    values = torch.arange(5).to(getattr(torch, name))
+    size = 4 if name == "complex64" else values.element_size()
+    path = save(values, tmp_path / "x.pth")
+    assert_same(read(with_byteorder(path, b"big", size)), values)
+
+
+@pytest.mark.parametrize("order", [b"weird", b"", b"Little", b"\xff"])
+def test_other_byte_orders_are_refused(tmp_path, order):
+    path = save(torch.arange(5), tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"pth has an unknown byte order$"):
+        read(with_byteorder(path, order, 1))
 
 
 @pytest.mark.parametrize("module", [torch.nn.Linear(2, 2), torch.nn.Sequential()])

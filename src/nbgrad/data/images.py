@@ -33,14 +33,17 @@ def pixels(image: Any) -> np.ndarray:
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """The image file at `path` as a uint8 array (H, W, 3).
+    """The image file at `path` as a uint8 array (H, W, 3), upright where its EXIF says how.
 
     Raises:
         DataError: the file is not an image or is damaged.
     """
     image = pillow()
+    from PIL import ImageOps
+
     try:
         with image.open(path) as opened:
+            ImageOps.exif_transpose(opened, in_place=True)
             return np.array(opened.convert("RGB"))
     except FileNotFoundError:
         raise

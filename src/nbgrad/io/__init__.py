@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from nbgrad.io import safetensors_file, torch_checkpoint
+from nbgrad.io import reading, safetensors_file
 
 __all__ = ["load", "save"]
 
 
-def save(obj: Any, path: str | os.PathLike) -> None:
+def save(obj: Any, f: str | os.PathLike | BinaryIO) -> None:
     """Write tensors, and what belongs to them, to a safetensors file.
 
     A dict of tensors becomes a safetensors file that any program can read. Anything else in
@@ -23,7 +25,8 @@ def save(obj: Any, path: str | os.PathLike) -> None:
     Args:
         obj: tensors, NumPy arrays, numbers, strings, bools, None, or dicts, lists and tuples of
             them in any depth.
-        path: the file, by custom `*.safetensors`.
+        f: a path, by custom `*.safetensors`, or a file object to write to. What PyTorch calls
+            `.pth` or `.pt` is another format, so these names bring a warning.
 
     Raises:
         TypeError: `obj` holds something else; the message says where.
@@ -31,10 +34,16 @@ def save(obj: Any, path: str | os.PathLike) -> None:
     Example:
         >>> nbgrad.save({"model": model.state_dict(), "epoch": 3}, "run.safetensors")
     """
-    safetensors_file.write(obj, path)
+    if isinstance(f, (str, os.PathLike)) and Path(f).suffix.lower() in (".pth", ".pt"):
+        name = Path(f).with_suffix(".safetensors").name
+        message = f"{f} holds safetensors, which torch.load cannot read: name it {name}"
+        warnings.warn(message, stacklevel=2)
+    safetensors_file.write(obj, f)
 
 
-def load(path: str | os.PathLike, *, map_location: Any = None, weights_only: bool = True) -> Any:
+def load(
+    f: str | os.PathLike | BinaryIO, *, map_location: Any = None, weights_only: bool = True
+) -> Any:
     """Read a checkpoint: one by `save`, any safetensors file, or a PyTorch .pth or .pt file.
 
     The content decides, not the file's name. Tensors come back as Tensors, float16 and bfloat16
@@ -42,7 +51,7 @@ def load(path: str | os.PathLike, *, map_location: Any = None, weights_only: boo
     a file is ever run, so `load` is safe for files from strangers.
 
     Args:
-        path: the file.
+        f: a path, or a file object, which is read from where it stands to its end.
         map_location: accepted as in PyTorch; tensors are always loaded to the CPU.
         weights_only: accepted as in PyTorch; code is not run with False either.
 
@@ -52,11 +61,7 @@ def load(path: str | os.PathLike, *, map_location: Any = None, weights_only: boo
     Example:
         >>> model.load_state_dict(nbgrad.load("mobilenet_v2-b0353104.pth"))
     """
-    with open(path, "rb") as file:
-        head, size = file.read(9), os.fstat(file.fileno()).st_size
-    if safetensors_file.is_safetensors(head, size):
-        return safetensors_file.read(path, _tensor)
-    return torch_checkpoint.read(path, _tensor)
+    return reading.read(f, _tensor)
 
 
 def _tensor(array: np.ndarray, requires_grad: bool) -> Any:

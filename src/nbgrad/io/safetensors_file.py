@@ -8,18 +8,26 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.errors import CheckpointError
 from nbgrad.io.pickle_machine import Refused
-from nbgrad.io.torch_records import widen_bfloat16
+from nbgrad.io.torch_records import ELEMENTS
 from nbgrad.io.wrapping import Wrap, wrapped
 
 _METADATA = "nbgrad"
+_KINDS = {
+    "BOOL": "bool",
+    "BF16": "bfloat16",
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+    "C64": "complex64",
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+}
 _SCALARS = (str, bool, int, float, type(None))
 
 
@@ -107,16 +115,20 @@ def _replacing(path: str | os.PathLike) -> Iterator[str]:
         raise
 
 
-def write(obj: Any, path: str | os.PathLike) -> None:
-    """Write `obj`, (nested) dicts, lists and tuples of tensors and plain values, to `path`."""
+def write(obj: Any, f: str | os.PathLike | BinaryIO) -> None:
+    """Write `obj`, (nested) dicts, lists and tuples of tensors and plain values, to `f`."""
     library = _library()
     encoder = _Encoder()
     try:
         structure = json.dumps(encoder.encode(obj))
     except RecursionError:
         raise ValueError("save: the object contains itself or is nested too deeply") from None
-    with _replacing(path) as temporary:
-        library.numpy.save_file(encoder.arrays, temporary, metadata={_METADATA: structure})
+    metadata = {_METADATA: structure}
+    if hasattr(f, "write"):
+        f.write(library.numpy.save(encoder.arrays, metadata))
+        return
+    with _replacing(f) as temporary:
+        library.numpy.save_file(encoder.arrays, temporary, metadata)
 
 
 def is_safetensors(head: bytes, size: int) -> bool:
@@ -124,46 +136,30 @@ def is_safetensors(head: bytes, size: int) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 
-def _arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    library = _library()
-    with library.safe_open(path, framework="np") as file:
-        kinds = {name: file.get_slice(name).get_dtype() for name in file.offset_keys()}
-        arrays = {name: file.get_tensor(name) for name in kinds if kinds[name] != "BF16"}
-        metadata = file.metadata() or {}
-    if "BF16" in kinds.values():  # NumPy has no such dtype, so these come as bytes
-        for name, content in library.deserialize(path.read_bytes()):
-            if content["dtype"] == "BF16":
-                bits = np.frombuffer(content["data"], np.uint16).reshape(content["shape"])
-                arrays[name] = widen_bfloat16(bits)
-    for name, array in arrays.items():
-        if array.dtype == np.float16:
-            arrays[name] = array.astype(np.float32)
-    return {name: arrays[name] for name in kinds}, metadata
+def _array(kind: str, shape: list[int], data: bytearray) -> np.ndarray:
+    if kind not in _KINDS:
+        raise Refused(f"has a tensor of dtype {kind}, which nbgrad does not read")
+    element = ELEMENTS[_KINDS[kind]]
+    stored = np.frombuffer(data, element.stored.newbyteorder("<"))
+    return element.convert(stored.astype(element.stored, copy=False)).reshape(shape)
 
 
-def read(path: str | os.PathLike, wrap: Wrap) -> Any:
-    """What `write` wrote to `path`, or a dict by name from another program's safetensors file.
+def read(file: BinaryIO, wrap: Wrap) -> Any:
+    """What `write` wrote to `file`, or a dict by name from another program's safetensors file.
 
     Args:
-        path: the file.
+        file: at its beginning.
         wrap: makes a tensor of a writable NumPy array and its requires_grad flag.
 
     Raises:
-        CheckpointError: the file is damaged.
+        Refused: the file has what nbgrad lacks. A damaged one raises all kinds of errors.
     """
-    path = Path(path)
-    try:
-        arrays, metadata = _arrays(path)
-        structure: Any = {"dict": [[name, {"tensor": name}] for name in arrays]}
-        if _METADATA in metadata:
-            structure = json.loads(metadata[_METADATA])
-        return _decode(structure, lambda name, grad: wrapped(wrap, arrays[name], grad))
-    except (OSError, ImportError):
-        raise
-    except Refused as error:
-        raise CheckpointError(f"{path} {error}") from None
-    except RecursionError:
-        raise CheckpointError(f"{path} is nested too deeply") from None
-    except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise CheckpointError(f"{path} is damaged ({why})") from error
+    content = file.read()
+    arrays = {name: _array(entry["dtype"], entry["shape"], entry["data"])
+              for name, entry in _library().deserialize(content)}
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata = header.pop("__metadata__", {})
+    structure: Any = {"dict": [[name, {"tensor": name}] for name in header]}
+    if _METADATA in metadata:
+        structure = json.loads(metadata[_METADATA])
+    return _decode(structure, lambda name, grad: wrapped(wrap, arrays[name], grad))

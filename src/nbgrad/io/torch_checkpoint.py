@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import zipfile
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.errors import CheckpointError
 from nbgrad.io.identify import describe
 from nbgrad.io.pickle_machine import PickleMachine, Refused
 from nbgrad.io.torch_records import NAMES, Element, Storage, TensorRecord
@@ -112,7 +109,10 @@ def _read_zip(file: BinaryIO, size: int) -> tuple[Any, _Storages]:
         return storage
 
     if f"{root}byteorder" in entries:
-        storages.swapped = read("byteorder").tobytes().decode() != sys.byteorder
+        order = read("byteorder").tobytes()
+        if order not in (b"little", b"big"):
+            raise Refused("has an unknown byte order")
+        storages.swapped = order.decode() != sys.byteorder
     pickled = read("data.pkl").tobytes()
     return PickleMachine(io.BytesIO(pickled), len(pickled), NAMES, persistent_load).load(), storages
 
@@ -152,8 +152,8 @@ class _Builder:
         return type(node)(dict(zip(node, values)) if isinstance(node, dict) else values), depth
 
 
-def read(path: str | os.PathLike, wrap: Wrap) -> Any:
-    """What `torch.save` wrote to `path`, with `wrap(array, requires_grad)` for every tensor.
+def read(file: BinaryIO, size: int, wrap: Wrap) -> Any:
+    """What `torch.save` wrote to `file`, with `wrap(array, requires_grad)` for every tensor.
 
     Reads the zip format (PyTorch 1.6 and later) and the stream format before it. The pickle in
     the file is interpreted by a machine that knows tensors and plain containers only, and every
@@ -161,32 +161,19 @@ def read(path: str | os.PathLike, wrap: Wrap) -> Any:
     float16 and bfloat16 become float32; tensors that shared a storage share memory.
 
     Args:
-        path: the file.
+        file: at its beginning.
+        size: of the file, in bytes.
         wrap: makes a tensor of a writable NumPy array and its requires_grad flag.
 
     Raises:
-        CheckpointError: the file is damaged, hostile or something else; the message says which.
-
-    Example:
-        >>> arrays = read("model.pth", lambda array, requires_grad: array)
+        Refused: the file is hostile or something else. A damaged one raises all kinds of errors.
     """
-    path = Path(path)
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        head = file.read(512)
-        file.seek(0)
-        try:
-            if head.startswith(b"PK\3\4"):
-                tree, storages = _read_zip(file, size)
-            elif head.startswith(b"\x80"):
-                tree, storages = _read_legacy(file, size)
-            else:
-                raise Refused(describe(head))
-            return _Builder(storages, wrap).build(tree)[0]
-        except Refused as error:
-            raise CheckpointError(f"{path} {error}") from None
-        except RecursionError:
-            raise CheckpointError(f"{path} is nested too deeply") from None
-        except Exception as error:
-            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise CheckpointError(f"{path} is damaged ({why})") from error
+    head = file.read(512)
+    file.seek(0)
+    if head.startswith(b"PK\3\4"):
+        tree, storages = _read_zip(file, size)
+    elif head.startswith(b"\x80"):
+        tree, storages = _read_legacy(file, size)
+    else:
+        raise Refused(describe(head))
+    return _Builder(storages, wrap).build(tree)[0]
