@@ -14,12 +14,12 @@ import numpy as np
 from nbgrad.formulas.expr import var
 from nbgrad.formulas.reductions import TABLE, Reduction
 from nbgrad.kernels import memory, source
-from nbgrad.kernels.options import kernel, use_threads
+from nbgrad.kernels.cpu.simd import LANES
+from nbgrad.kernels.options import use_threads
 
-# A row: blocks of 1,024 elements are summed by the vector unit in the compute dtype, and the
-# blocks' totals in `wide` (float64 for floats), which keeps the error below pairwise summation's.
-# A block is a function of its own, optimised before it is linked in: compiled within their loops,
-# one thread and many would add in different orders.
+# A row: element i of a block of 1,024 goes to lane i mod LANES, the lanes are combined by halves,
+# and the blocks' results in `total` (float64 for floats), which keeps the error below pairwise
+# summation's. The order is written down, so that no compiler and no number of threads changes it.
 _ROW = '''"""{name} on {compute}, along rows of (outer, n).
 
 Written by nbgrad from formulas/reductions.py; edit the formula there, not here.
@@ -28,7 +28,8 @@ Written by nbgrad from formulas/reductions.py; edit the formula there, not here.
 import numpy as np
 
 from nbgrad.kernels.cpu import maths as math
-from nbgrad.kernels.options import {decorator}, inline, SUM{prange_import}
+from nbgrad.kernels.cpu.simd import LANES, stack_lanes
+from nbgrad.kernels.options import {decorator}, inline{prange_import}
 
 
 @{decorator}
@@ -38,25 +39,41 @@ def {kernel}(out, x, ms, count{params}):
 {prelude}
     for o in {loop}(outer):
         m = ms[o]
-        total = np.{wide}({identity})
+        total = np.{total}({identity})
         for start in range(0, length, 1024):
             u = block(x[o, start:start + 1024], m{params})
-            total = np.{wide}({combine_wide})
-        s = np.{compute}(total)
+            total = np.{total}({combine_total})
+        s = {finish}(total)
         out[o] = {post}
 
 
-@inline(fastmath=SUM)
+@inline
 def block(x, m{params}):
-    u = np.{compute}({identity})
-    for i in range(x.size):
+    lanes = stack_lanes(np.{part})
+    for i in range(LANES):
+        lanes[i] = {identity}
+    whole = x.size // LANES * LANES
+    for start in range(0, whole, LANES):
+        part = x[start:start + LANES]
+        for i in range(LANES):
+            x_ = {load_lane}
+            v = {pre}
+            u = lanes[i]
+            lanes[i] = {combine}
+    for i in range(whole, x.size):
         x_ = {load}
         v = {pre}
-        u = np.{compute}({combine})
-    return u
+        u = lanes[i - whole]
+        lanes[i - whole] = {combine}
+{halves}
+    return lanes[0]
 '''
 
-# A column: 64 neighbouring columns are summed together, so that memory is read in order.
+_HALF = '''    for i in range({half}):
+        u, v = lanes[i], lanes[i + {half}]
+        lanes[i] = {combine}'''
+
+# Columns: 256 neighbours together, so that memory is read in order, 32 rows in the dtype of `part`.
 _COLUMN = '''"""{name} on {compute}, along the middle axis of (outer, n, inner).
 
 Written by nbgrad from formulas/reductions.py; edit the formula there, not here.
@@ -72,24 +89,31 @@ from nbgrad.kernels.options import {decorator}{prange_import}
 def {kernel}(out, x, ms, count{params}):
     outer, length, inner = x.shape
     n = np.{compute}(count)
-    blocks = (inner + 63) // 64
+    blocks = (inner + 255) // 256
 {prelude}
     for block in {loop}(outer * blocks):
         o = block // blocks
-        low = block % blocks * 64
-        width = min(64, inner - low)
-        total = np.empty(64, np.{wide})
-        total[:] = np.{wide}({identity})
-        for i in range(length):
+        low = block % blocks * 256
+        width = min(256, inner - low)
+        middle = ms[o, low:low + width]
+        total, part = np.empty(width, np.{total}), np.empty(width, np.{part})
+        total[:] = {identity}
+        for start in range(0, length, 32):
+            part[:] = {identity}
+            for i in range(start, min(start + 32, length)):
+                row = x[o, i, low:low + width]
+                for j in range(width):
+                    x_ = {load_column}
+                    m = middle[j]
+                    u = part[j]
+                    v = {pre}
+                    part[j] = {combine}
             for j in range(width):
-                x_ = {load_column}
-                m = ms[o, low + j]
-                u = total[j]
-                v = np.{wide}({pre})
+                u, v = total[j], part[j]
                 total[j] = {combine}
         for j in range(width):
-            m = ms[o, low + j]
-            s = np.{compute}(total[j])
+            m = middle[j]
+            s = {finish}(total[j])
             out[o, low + j] = {post}
 '''
 
@@ -120,6 +144,10 @@ def _identity(row: Reduction, np_dtype: np.dtype) -> str:
     return repr(info.min if row.identity == "lowest" else info.max)
 
 
+#: Floats are compared as integers; see kernels.cpu.maths.
+_KEYS = {"float32": "int32", "float64": "int64"}
+
+
 def _wide(row: Reduction, compute: str) -> str:
     """The dtype of totals."""
     return "float64" if compute.startswith("float") and row.kind != "same" else compute
@@ -127,20 +155,28 @@ def _wide(row: Reduction, compute: str) -> str:
 
 def emit(row: Reduction, in_dtype: np.dtype, compute: str, column: bool, parallel: bool) -> str:
     """Source of the kernel that reduces `in_dtype` elements, computing in `compute`."""
-    load = "x[o, i, low + j]" if column else "x[i]"
-    if in_dtype.name != compute:
-        load = f"np.{compute}({load})"
+    load = "x[i]" if in_dtype.name == compute else f"np.{compute}(x[i])"
+    combine = _text(row.combine, {}, compute)
+    identity = _identity(row, in_dtype if row.kind == "same" else np.dtype(compute))
+    pre, part, total, finish = _text(row.pre, {}, compute), compute, _wide(row, compute), f"np.{compute}"
+    if row.kind == "same" and compute in _KEYS:
+        part = total = _KEYS[compute]
+        identity = _identity(row, np.dtype(part))
+        pre = f"math.order_{'top' if row.identity == 'lowest' else 'bottom'}({pre})"
+        finish = "math.unorder"
     return (_COLUMN if column else _ROW).format(
         name=row.name, kernel=f"{row.name}_{'column' if column else 'row'}", compute=compute,
-        wide=_wide(row, compute),
-        identity=_identity(row, in_dtype if row.kind == "same" else np.dtype(compute)),
+        part=part, total=total, identity=f"np.{part}({identity})", finish=finish, pre=pre,
         decorator="parallel_kernel" if parallel else "kernel",
         prange_import=", prange" if parallel else "", loop="prange" if parallel else "range",
         params="".join(f", {p}" for p in row.params),
         prelude="\n".join(f"    {p} = np.{compute}({p})" for p in row.params),
-        load=load, load_column=load,
-        pre=_text(row.pre, {}, compute), combine=_text(row.combine, {}, compute),
-        combine_wide=_text(row.combine, {"u": "total", "v": "u"}, compute),
+        load=load, load_lane=load.replace("x[i]", "part[i]"),
+        load_column=load.replace("x[i]", "row[j]"),
+        halves="\n".join(_HALF.format(half=LANES >> k, combine=combine)
+                         for k in range(1, LANES.bit_length())),
+        combine=combine,
+        combine_total=_text(row.combine, {"u": "total", "v": "u"}, compute),
         post=_text(row.post, {}, compute))
 
 
@@ -197,26 +233,3 @@ def _long_row(name, x, compute, out, m, threads, params) -> None:
         first(totals[slabs:], x[cut:].reshape(1, -1), ms, x.size, *params)
     last = _kernel(name, "total", wide, wide.name, False, False)
     last(out.reshape(1), totals.reshape(1, -1), m.reshape(1).astype(wide), x.size, *params)
-
-
-@kernel
-def _arg(values, indices, x, largest):
-    outer, n, inner = x.shape
-    for o in range(outer):
-        for j in range(inner):
-            best, at = x[o, 0, j], 0
-            for i in range(1, n):
-                v = x[o, i, j]
-                better = v > best if largest else v < best
-                if best == best and (better or v != v):
-                    best, at = v, i
-            values[o, j] = best
-            indices[o, j] = at
-
-
-def extremum(x: np.ndarray, largest: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The largest (or smallest) of the middle axis of (outer, n, inner), and its first index."""
-    shape = (x.shape[0], x.shape[2])
-    values, indices = memory.empty(shape, x.dtype), memory.empty(shape, np.int64)
-    _arg(values, indices, x, largest)
-    return values, indices

@@ -15,6 +15,7 @@ from nbgrad.formulas.expr import free, mul, var
 from nbgrad.formulas.reductions import TABLE
 from nbgrad.formulas.row import Row
 from nbgrad.kernels import reductions as kernels
+from nbgrad.kernels.cpu.extremum import extremum
 from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import OPS, _Derived, _value
 from nbgrad.ops.op import Op, wrap
@@ -279,7 +280,7 @@ class Extremum(Op):
         reduced, keepdim = attrs
         x, shape = three(t._array(), reduced)
         shape = keep(t._layout.shape, reduced) if keepdim else shape
-        values, at = kernels.extremum(x, self.largest)
+        values, at = extremum(x, self.largest)
         return wrap(values.reshape(shape)), wrap(at.reshape(shape))
 
     def saves(self, needs, attrs):
@@ -339,12 +340,12 @@ def _arg(t: Tensor, dim, keepdim: bool, largest: bool, name: str) -> Tensor:
         if t._layout.numel == 0:
             raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() "
                              "== 0. Specify the reduction dim with the 'dim' argument.")
-        found = kernels.extremum(np.ascontiguousarray(t._array()).reshape(1, -1, 1), largest)[1]
+        found = extremum(np.ascontiguousarray(t._array()).reshape(1, -1, 1), largest)[1]
         return wrap(found.reshape((1,) * t.dim() if keepdim else ()))
     reduced = axes(t, dim)
     _nonempty(t, reduced, name)
     x, shape = three(t._array(), reduced)
-    found = kernels.extremum(x, largest)[1]
+    found = extremum(x, largest)[1]
     return wrap(found.reshape(keep(t._layout.shape, reduced) if keepdim else shape))
 
 

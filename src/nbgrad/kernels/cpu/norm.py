@@ -1,6 +1,6 @@
 """Batch and layer normalisation, and their gradients.
 
-Every sum is taken in an order fixed by the shape, and over more than some rows in float64.
+Every sum is taken in an order fixed by the shape; see kernels.cpu.rows.
 """
 
 from math import prod, sqrt
@@ -8,15 +8,28 @@ from math import prod, sqrt
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.rows import row_centred_dot, row_spread, row_sum
+from nbgrad.kernels.cpu.rows import (
+    centred_product,
+    centred_square,
+    channel_total,
+    first,
+    row_centred_dot,
+    row_spread,
+    row_sum,
+)
 from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
-# Channels of (N, C) handled together, and the most blocks that rows of a layer norm are cut into.
+# Channels of (N, C) handled together; the most blocks that rows of a layer norm are cut into, and
+# rows summed in their own dtype.
 COLUMNS = 64
 BLOCKS = 16
+SLAB = 32
 
 
 # Batch norm of x (N, C, L): one channel after the other.
+
+_channel_sum, _channel_spread, _channel_centred_dot = map(
+    channel_total, (first, centred_square, centred_product))
 
 
 def _stats_loop(x, mean, var):
@@ -24,16 +37,10 @@ def _stats_loop(x, mean, var):
     count = n * length
     cast = x.dtype.type
     for c in prange(channels):
-        s = 0.0
-        for i in range(n):
-            s += row_sum(x[i, c])
-        exact = s / count
+        exact = _channel_sum(x, x, c, 0) / count
         m = cast(exact)
-        s = 0.0
-        for i in range(n):
-            s += row_spread(x[i, c], m)
         mean[c] = m
-        var[c] = s / count - (exact - m) ** 2
+        var[c] = _channel_spread(x, x, c, m) / count - (exact - m) ** 2
 
 
 def _apply_loop(x, mean, scale, shift, y):
@@ -52,11 +59,8 @@ def _backward_loop(gy, x, mean, invstd, w, train, need_gx, gx, gw, gb):
     cast = x.dtype.type
     for c in prange(channels):
         m = mean[c]
-        sum_g = 0.0
-        sum_gx = 0.0
-        for i in range(n):
-            sum_g += row_sum(gy[i, c])
-            sum_gx += row_centred_dot(gy[i, c], x[i, c], m)
+        sum_g = _channel_sum(gy, gy, c, 0)
+        sum_gx = _channel_centred_dot(gy, x, c, m)
         gb[c] = sum_g
         gw[c] = sum_gx * invstd[c]
         if need_gx:
@@ -152,26 +156,32 @@ def _layer_loop(x, w, b, eps, y, mean, invstd):
 
 
 def _layer_backward_loop(gy, x, mean, invstd, w, need_gx, gx, partial):
-    # partial [blocks, 2, n]: the share of gw and gb of each block of rows.
+    # partial [blocks, 2, n]: the share of gw and gb of each block of rows, in float64 over slabs
+    # of SLAB rows.
     rows, n = x.shape
     blocks = partial.shape[0]
     cast = x.dtype.type
     for block in prange(blocks):
-        pw, pb = partial[block, 0], partial[block, 1]
-        gn = np.empty_like(w)
-        for r in range(rows * block // blocks, rows * (block + 1) // blocks):
-            g, xr, m, s = gy[r], x[r], mean[r], invstd[r]
-            for j in range(n):
-                pw[j] += g[j] * ((xr[j] - m) * s)
-                pb[j] += g[j]
-            if need_gx:
-                out = gx[r]
+        gn, gw, gb = np.empty_like(w), np.empty_like(w), np.empty_like(w)
+        first_row, last_row = rows * block // blocks, rows * (block + 1) // blocks
+        for start in range(first_row, last_row, SLAB):
+            gw[:] = 0
+            gb[:] = 0
+            for r in range(start, min(start + SLAB, last_row)):
+                g, xr, m, s = gy[r], x[r], mean[r], invstd[r]
                 for j in range(n):
+                    gw[j] += g[j] * ((xr[j] - m) * s)
+                    gb[j] += g[j]
                     gn[j] = g[j] * w[j]
-                mean_g = cast(row_sum(gn) / n)
-                k = cast(row_centred_dot(gn, xr, m) / n * s * s)
-                for j in range(n):
-                    out[j] = ((gn[j] - mean_g) - (xr[j] - m) * k) * s
+                if need_gx:
+                    out = gx[r]
+                    mean_g = cast(row_sum(gn) / n)
+                    k = cast(row_centred_dot(gn, xr, m) / n * s * s)
+                    for j in range(n):
+                        out[j] = ((gn[j] - mean_g) - (xr[j] - m) * k) * s
+            for j in range(n):
+                partial[block, 0, j] += gw[j]
+                partial[block, 1, j] += gb[j]
 
 
 # Each pair is (one thread, all threads).

@@ -1,126 +1,138 @@
-"""Sums and maxima over a row: what norms, softmax and losses are made of.
+"""Sums and maxima over rows: what norms, softmax and losses are made of.
 
-Sums are taken in the row's dtype over blocks of BLOCK entries, where a register holds many partial
-sums and none adds more than some dozens, and in float64 over the blocks. The sum of a block is a
-function of its own, so that all kernels add in one order.
+A sum is taken in LANES partial sums side by side, entry i of a row in lane i mod LANES, which are
+added up by halves after about BLOCK entries, and in float64 over the blocks. The order is written
+down, so it is the same in every kernel, on every CPU and for any number of threads, and a lane
+adds few numbers.
 """
 
 from nbgrad.kernels.cpu.maths import exp, order, unorder
-from nbgrad.kernels.cpu.simd import own_code
-from nbgrad.kernels.options import SUM, inline
+from nbgrad.kernels.cpu.simd import LANES, stack_lanes
+from nbgrad.kernels.options import folded, inline
 
-BLOCK = 1024
-
-
-@inline(fastmath=SUM)
-def _sum(x):
-    own_code()
-    s = x.dtype.type(0)
-    for i in range(x.size):
-        s += x[i]
-    return s
+BLOCK = 2048
+# Entries of the end of a row that are added together.
+PART = 16
 
 
-@inline(fastmath=SUM)
-def _dot(x, y):
-    own_code()
-    s = x.dtype.type(0)
-    for i in range(x.size):
-        s += x[i] * y[i]
-    return s
+@folded
+def add_lanes(lanes):
+    """The sum of the lanes, by halves; loops of fixed length, which need no loop."""
+    for j in range(32):
+        lanes[j] += lanes[j + 32]
+    for j in range(16):
+        lanes[j] += lanes[j + 16]
+    for j in range(8):
+        lanes[j] += lanes[j + 8]
+    for j in range(4):
+        lanes[j] += lanes[j + 4]
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
 
 
-@inline(fastmath=SUM)
-def _spread(x, mean):
-    own_code()
-    s = x.dtype.type(0)
-    for i in range(x.size):
-        d = x[i] - mean
-        s += d * d
-    return s
+def _adder(term):
+    """A function that adds term(x, y, number) of the entries of two rows to lanes."""
+
+    @folded
+    def add(lanes, x, y, number):
+        whole, parts = x.size // LANES * LANES, x.size // PART * PART
+        for i in range(0, whole, LANES):
+            xs, ys = x[i : i + LANES], y[i : i + LANES]
+            for j in range(LANES):
+                lanes[j] += term(xs[j], ys[j], number)
+        for i in range(whole, parts, PART):
+            xs, ys, some = x[i : i + PART], y[i : i + PART], lanes[i - whole : i - whole + PART]
+            for j in range(PART):
+                some[j] += term(xs[j], ys[j], number)
+        for i in range(parts, x.size):
+            lanes[i - whole] += term(x[i], y[i], number)
+
+    return add
 
 
-@inline(fastmath=SUM)
-def _centred_dot(g, x, mean):
-    own_code()
-    s = x.dtype.type(0)
-    for i in range(x.size):
-        s += g[i] * (x[i] - mean)
-    return s
+def _total(term):
+    """A function of rows x, y and a number: sum(term(x, y, number)), in float64."""
+    add = _adder(term)
+
+    @inline
+    def block(x, y, number):
+        lanes = stack_lanes(x)
+        for j in range(LANES):
+            lanes[j] = 0
+        add(lanes, x, y, number)
+        return add_lanes(lanes)
+
+    @inline
+    def total(x, y, number):
+        s = 0.0
+        for k in range(0, x.size, BLOCK):
+            s += block(x[k : k + BLOCK], y[k : k + BLOCK], number)
+        return s
+
+    return total
 
 
-@inline(fastmath=SUM)
-def _exp_sum(x, m):
-    own_code()
-    s = x.dtype.type(0)
-    for i in range(x.size):
-        s += exp(x[i] - m)
-    return s
+def channel_total(term):
+    """The same over x[:, c] and y[:, c] of arrays (N, C, L): short rows share their lanes."""
+    add, row_total = _adder(term), _total(term)
+
+    @inline
+    def block(x, y, c, start, stop, number):
+        lanes = stack_lanes(x)
+        for j in range(LANES):
+            lanes[j] = 0
+        for k in range(start, stop):
+            add(lanes, x[k, c], y[k, c], number)
+        return add_lanes(lanes)
+
+    @inline
+    def total(x, y, c, number):
+        rows, s = x.shape[0], 0.0
+        if x.shape[2] >= BLOCK:
+            for k in range(rows):
+                s += row_total(x[k, c], y[k, c], number)
+        else:
+            step = min(LANES, max(1, BLOCK // max(1, x.shape[2])))
+            for k in range(0, rows, step):
+                s += block(x, y, c, k, min(k + step, rows), number)
+        return s
+
+    return total
 
 
-@inline(fastmath=SUM)
-def _exp_into(x, m, y):
-    own_code()
-    s = x.dtype.type(0)
-    for i in range(x.size):
-        e = exp(x[i] - m)
-        y[i] = e
-        s += e
-    return s
+# Terms: of an entry, of two, and of two with a number, which is in the dtype of the entries.
+first = folded(lambda x, y, number: x)
+product = folded(lambda x, y, number: x * y)
+centred_square = folded(lambda x, y, mean: (x - mean) * (x - mean))
+centred_product = folded(lambda g, x, mean: g * (x - mean))
+_exponential = folded(lambda x, y, m: exp(x - m))
+
+_sum, _dot, _spread, _exp_sum = map(_total, (first, product, centred_square, _exponential))
+#: sum(g * (x - mean))
+row_centred_dot = _total(centred_product)
 
 
 @inline
 def row_sum(x):
     """sum(x), in float64."""
-    s = 0.0
-    for k in range(0, x.size, BLOCK):
-        s += _sum(x[k : k + BLOCK])
-    return s
+    return _sum(x, x, 0)
 
 
 @inline
 def row_dot(x, y):
     """sum(x * y), in float64."""
-    s = 0.0
-    for k in range(0, x.size, BLOCK):
-        s += _dot(x[k : k + BLOCK], y[k : k + BLOCK])
-    return s
+    return _dot(x, y, 0)
 
 
 @inline
 def row_spread(x, mean):
     """sum((x - mean)^2), in float64; mean in the dtype of x."""
-    s = 0.0
-    for k in range(0, x.size, BLOCK):
-        s += _spread(x[k : k + BLOCK], mean)
-    return s
-
-
-@inline
-def row_centred_dot(g, x, mean):
-    """sum(g * (x - mean)), in float64; mean in the dtype of x."""
-    s = 0.0
-    for k in range(0, x.size, BLOCK):
-        s += _centred_dot(g[k : k + BLOCK], x[k : k + BLOCK], mean)
-    return s
+    return _spread(x, x, mean)
 
 
 @inline
 def row_exp_sum(x, m):
     """sum(exp(x - m)), in float64."""
-    s = 0.0
-    for k in range(0, x.size, BLOCK):
-        s += _exp_sum(x[k : k + BLOCK], m)
-    return s
-
-
-@inline
-def row_exp_into(x, m, y):
-    """y = exp(x - m), and its sum in float64."""
-    s = 0.0
-    for k in range(0, x.size, BLOCK):
-        s += _exp_into(x[k : k + BLOCK], m, y[k : k + BLOCK])
-    return s
+    return _exp_sum(x, x, m)
 
 
 @inline

@@ -43,6 +43,8 @@ from nbgrad.kernels.options import inline
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _ALIGNMENT = 64
+#: Partial results kept side by side: four registers of float32 at the widest.
+LANES = 64
 
 
 class _Target(NamedTuple):
@@ -423,39 +425,37 @@ def wide_vectors(typingctx):
     return types.void(), codegen
 
 
-@intrinsic
-def own_code(typingctx):
-    """Keep the calling helper a function: folded into kernels, its sums might add in other orders."""
+def _on_stack(count, words):
+    """An intrinsic that makes a 1-d array on the stack, of `count(dtype)` numbers."""
 
-    def codegen(context, builder, sig, args):
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
+    @intrinsic
+    def stack(typingctx, like):
+        result = types.Array(like.dtype, 1, "C")
 
-    return types.void(), codegen
+        def codegen(context, builder, sig, args):
+            n, number = count(like.dtype), context.get_data_type(like.dtype)
+            block = cgutils.alloca_once(builder, ir.ArrayType(number, n))
+            block.align = _ALIGNMENT
+            array = context.make_array(result)(context, builder)
+            size = _I64(context.get_abi_sizeof(number))
+            populate_array(
+                array,
+                data=builder.bitcast(block, array.data.type),
+                shape=[_I64(n)],
+                strides=[size],
+                itemsize=size,
+                meminfo=None,
+            )
+            return array._getvalue()
+
+        return result(like), codegen
+
+    stack.__doc__ = f"A 1-d array of {words} of the dtype of an array, or of a dtype; do not return it."
+    return stack
 
 
-@intrinsic
-def stack_tile(typingctx, like):
-    """A 1-d array of tile_rows * tile_columns numbers on the stack; do not return it."""
-    result = types.Array(like.dtype, 1, "C")
-
-    def codegen(context, builder, sig, args):
-        n = _target().rows * 2 * _lanes(like.dtype)
-        block = cgutils.alloca_once(builder, ir.ArrayType(context.get_data_type(like.dtype), n))
-        block.align = _ALIGNMENT
-        array = context.make_array(result)(context, builder)
-        size = _I64(like.dtype.bitwidth // 8)
-        populate_array(
-            array,
-            data=builder.bitcast(block, array.data.type),
-            shape=[_I64(n)],
-            strides=[size],
-            itemsize=size,
-            meminfo=None,
-        )
-        return array._getvalue()
-
-    return result(like), codegen
+stack_tile = _on_stack(lambda t: _target().rows * 2 * _lanes(t), "tile_rows * tile_columns numbers")
+stack_lanes = _on_stack(lambda t: LANES, "LANES numbers")
 
 
 @intrinsic

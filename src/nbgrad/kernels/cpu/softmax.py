@@ -6,7 +6,7 @@ import numpy as np
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.maths import exp, log
-from nbgrad.kernels.cpu.rows import column_max, row_dot, row_exp_into, row_exp_sum, row_max, row_sum
+from nbgrad.kernels.cpu.rows import column_max, row_dot, row_exp_sum, row_max, row_sum
 from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
 # Columns handled together where the axis is not the last.
@@ -23,7 +23,9 @@ def _rows_loop(x, y, logarithm):
             for i in range(xo.size):
                 yo[i] = (xo[i] - m) - s
         else:
-            s = cast(1 / row_exp_into(xo, m, yo))
+            for i in range(xo.size):
+                yo[i] = exp(xo[i] - m)
+            s = cast(1 / row_sum(yo))
             for i in range(xo.size):
                 yo[i] *= s
 

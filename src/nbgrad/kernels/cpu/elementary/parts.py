@@ -1,0 +1,84 @@
+"""What the elementary functions are made of: polynomials, whole numbers, powers of two, heads."""
+
+import math
+
+import numpy as np
+
+from nbgrad.kernels.options import folded
+
+f32, f64, i32, i64 = np.float32, np.float64, np.int32, np.int64
+
+INF_32, NAN_32 = f32(math.inf), f32(math.nan)
+ONE_32, TWO_32, HALF_32 = f32(1), f32(2), f32(0.5)
+LOG2E, LN2 = 1 / math.log(2), math.log(2)
+# ln 2 in two parts, the first of 9 and of 32 bits
+LN2_HIGH_32, LN2_LOW_32 = f32(0.693359375), f32(-2.12194440e-4)
+LN2_HIGH, LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
+ROUND_32, ROUND = f32(1.5 * 2**23), 1.5 * 2.0**52
+ROUND_BITS_32, ROUND_BITS = i32(0x4B400000), i64(0x4338000000000000)
+# The bits of sqrt(1/2): mantissas are taken from there to sqrt(2)
+ROOT_32, ROOT = i32(0x3F3504F3), i64(0x3FE6A09E667F3BCD)
+HIGH_BITS = i64(-(2**32))
+
+
+def polynomial(dtype, *coefficients):
+    """c0 + c1 x + c2 x^2 + ..., by Horner's scheme."""
+    text = f"c{len(coefficients) - 1}"
+    for k in range(len(coefficients) - 2, -1, -1):
+        text = f"({text} * x + c{k})"
+    return folded(eval(f"lambda x: {text}", {f"c{k}": dtype(c) for k, c in enumerate(coefficients)}))
+
+
+@folded
+def integer_32(t):
+    """n of t = n + ROUND."""
+    return i32(f32(t).view(i32) - ROUND_BITS_32)
+
+
+@folded
+def integer_64(t):
+    return f64(t).view(i64) - ROUND_BITS
+
+
+@folded
+def power_of_two_32(n):
+    return i32(i32(n + i32(127)) << i32(23)).view(f32)
+
+
+@folded
+def power_of_two_64(n):
+    return i64((n + 1023) << 52).view(f64)
+
+
+@folded
+def scaled_32(x, n):
+    """2^n x, in two steps."""
+    half = i32(n >> i32(1))
+    return x * power_of_two_32(half) * power_of_two_32(i32(n - half))
+
+
+@folded
+def scaled_64(x, n):
+    half = n >> 1
+    return x * power_of_two_64(half) * power_of_two_64(n - half)
+
+
+@folded
+def split_32(x):
+    """x = 2^n (1 + f), f from sqrt(1/2) - 1 to sqrt(2) - 1; x normal and positive."""
+    bits = i32(f32(x).view(i32) - ROOT_32)
+    mantissa = i32(i32(bits & i32(0x7FFFFF)) + ROOT_32).view(f32)
+    return f32(i32(bits >> i32(23))), mantissa - ONE_32
+
+
+@folded
+def split_64(x):
+    bits = f64(x).view(i64) - ROOT
+    mantissa = i64((bits & i64(0xFFFFFFFFFFFFF)) + ROOT).view(f64)
+    return f64(bits >> 52), mantissa - 1.0
+
+
+@folded
+def head_64(x):
+    """x to 21 bits: products of two heads are exact, with fma or without."""
+    return i64(f64(x).view(i64) & HIGH_BITS).view(f64)
