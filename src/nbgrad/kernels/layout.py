@@ -128,16 +128,22 @@ def collapse(shape: tuple[int, ...], strides: list[tuple[int, ...]]):
     return sizes, steps
 
 
+def walk(shape: tuple[int, ...], strides: list[tuple[int, ...]]):
+    """Sizes of the axes in the order they are looped over, and the steps of each operand.
+
+    The first operand (the output) is written with its smallest stride innermost.
+    """
+    order = sorted(range(len(shape)), key=lambda k: -abs(strides[0][k]))
+    return collapse(tuple(shape[k] for k in order), [tuple(s[k] for k in order) for s in strides])
+
+
 def geometry(shape: tuple[int, ...], strides: list[tuple[int, ...]],
              offsets: list[int]) -> tuple[np.ndarray, str]:
     """The table a strided kernel walks by, and a letter an operand for its innermost stride.
 
-    Axes are ordered so that the first operand (the output) is written with its smallest stride
-    innermost; the table is laid out as source.strided says.
+    The table is laid out as source.strided says.
     """
-    order = sorted(range(len(shape)), key=lambda k: -abs(strides[0][k]))
-    sizes, steps = collapse(tuple(shape[k] for k in order),
-                            [tuple(s[k] for k in order) for s in strides])
+    sizes, steps = walk(shape, strides)
     rank, inner = len(sizes) - 1, sizes[-1]
     table = [rank, math.prod(sizes[:-1]), inner, *sizes[:-1]]
     letters = ""
@@ -146,4 +152,32 @@ def geometry(shape: tuple[int, ...], strides: list[tuple[int, ...]],
         letters += {0: "s", 1: "f"}.get(step[-1], "x")
     if letters[0] == "s":
         letters = "x" + letters[1:]
+    return np.array(table, dtype=np.int64), letters
+
+
+#: An axis shorter than this is not worth a tile.
+_SHORTEST = 16
+
+
+def tiles(shape: tuple[int, ...], strides: list[tuple[int, ...]],
+          offsets: list[int]) -> tuple[np.ndarray, str] | None:
+    """The same for a tiled kernel; None where no operand lies across the output.
+
+    An operand lies across, letter `t`, if its elements are neighbours along another axis than the
+    output's, which becomes the last but one. The table is laid out as source.tiled says.
+    """
+    sizes, steps = walk(shape, strides)
+    across = [axis for axis in range(len(sizes) - 1) for step in steps[1:]
+              if step[axis] == 1 and step[-1] > 1]
+    if steps[0][-1] != 1 or not across or min(sizes[across[0]], sizes[-1]) < _SHORTEST:
+        return None
+    axis = across[0]
+    rest = [k for k in range(len(sizes) - 1) if k != axis]
+    table = [len(rest), math.prod(sizes[k] for k in rest), sizes[axis], sizes[-1],
+             *(sizes[k] for k in rest)]
+    letters = ""
+    for step, offset in zip(steps, offsets):
+        table += [offset, step[-1], step[axis], *(step[k] for k in rest)]
+        turned = step[axis] == 1 and step[-1] > 1
+        letters += "t" if turned else {0: "s", 1: "f"}.get(step[-1], "x")
     return np.array(table, dtype=np.int64), letters

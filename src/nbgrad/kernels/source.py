@@ -59,9 +59,12 @@ class Body:
 
 #: Names that the emitted loops use.
 RESERVED = frozenset({"i", "out", "rank", "length", "base", "row", "rest", "axis", "extent", "step",
-                      "geometry", "block", "start", "stop", "far", "math"})
+                      "geometry", "block", "start", "stop", "far", "math", "j", "top", "left", "depth",
+                      "strips", "height", "width", "first", "line"})
 #: Elements that share the choice between the near and the whole form of a function.
 BLOCK = 1024
+#: Rows and columns of a tile.
+TILE = 64
 
 
 def constant_name(value: float) -> str:
@@ -272,6 +275,63 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
         + f"    for row in {rows}:\n"
         + block(start + unravel + views + once, 2)
         + elements("range(length)", each, shared, write, tests, 2)
+    )
+
+
+def tiled(body: Body, steps: str, parallel: bool = False) -> str:
+    """Source of a kernel where operands with letter `t` lie across the output.
+
+    Their neighbours are read together and turned in a tile that stays in the cache. `geometry`
+    (see layout.tiles) holds [rank, rows, depth, length, sizes[rank], then for each operand:
+    offset, stride along length, stride along depth, strides[rank]].
+    """
+    constants, shared, values = statements(body)
+    load = dict(zip(body.inputs, body.loads))
+    operands = body.operands
+    start, moves, turned, fill, views, once, element, step = [], [], [], [], [], [], {}, []
+    for k, name in enumerate(operands):
+        place = f"geometry[base + {k} * (rank + 3)"
+        start.append(f"at_{name} = {place}] + top * {place} + 2]")
+        step += [f"by_{name} = {place} + 1]", f"down_{name} = {place} + 2]"]
+        moves.append(f"at_{name} += step * {place} + 3 + axis]")
+        if steps[k] == "t":
+            turned.append(f"tile_{name} = np.empty({TILE * TILE}, {name}.dtype)")
+            fill += [f"first = at_{name} + (left + i) * by_{name}",
+                     f"line = {name}[first:first + height]", "for j in range(height):",
+                     f"    tile_{name}[j * {TILE} + i] = line[j]"]
+            views.append(f"row_{name} = tile_{name}[j * {TILE}:j * {TILE} + width]")
+            element[name] = f"row_{name}[i]"
+            continue
+        views.append(f"first_{name} = at_{name} + j * down_{name} + left * by_{name}")
+        if steps[k] == "f":
+            views.append(f"row_{name} = {name}[first_{name}:first_{name} + width]")
+            element[name] = f"row_{name}[i]"
+        elif steps[k] == "x":
+            element[name] = f"{name}[first_{name} + i * by_{name}]"
+        else:
+            once.append(f"{name}_ = {load[name].format(f'{name}[first_{name}]')}")
+    each = [f"{n}_ = {load[n].format(element[n])}" for n in body.inputs if n in element]
+    write = [f"{element[o]} = {s.format(v)}"
+             for o, s, v in zip(body.out_names, body.stores, values)]
+    args = ", ".join((*operands, *body.params, "geometry"))
+    decorator, rows, imports = loop("geometry[1] * strips", "cpu", parallel)
+    unravel = ["rest = row // strips", "for axis in range(rank - 1, -1, -1):",
+               "    extent = geometry[4 + axis]", "    step = rest % extent",
+               "    rest = rest // extent", *(f"    {m}" for m in moves)]
+    return (
+        header(body, f"{body.name} on {body.compute}, in tiles ({steps}).", imports)
+        + f"@{decorator}\ndef {body.name}_tiled({args}):\n"
+        + block(prelude(body, constants), 1)
+        + block(["rank = geometry[0]", "depth = geometry[2]", "length = geometry[3]",
+                 "base = 4 + rank", f"strips = (depth + {TILE - 1}) // {TILE}", *step], 1)
+        + f"    for row in {rows}:\n"
+        + block([f"top = row % strips * {TILE}", f"height = min({TILE}, depth - top)",
+                 *start, *unravel, *turned, f"for left in range(0, length, {TILE}):",
+                 f"    width = min({TILE}, length - left)", "    for i in range(width):"], 2)
+        + block(fill, 4)
+        + block(["for j in range(height):"], 3)
+        + block(views + once, 4)
+        + elements("range(width)", each, shared, write, near_tests(body), 4)
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
+from nbgrad.kernels import memory
 from nbgrad.kernels.layout import layout
 from nbgrad.ops.op import wrap
 from nbgrad.ops.shape import sizes
@@ -193,7 +194,7 @@ def empty(*shape, size=None, dtype=None, device=None, requires_grad: bool = Fals
     """Memory as it comes, of a shape."""
     devices.resolve(device)
     own = layout(_dtype(dtype), shape_of(shape, size))
-    return Tensor(np.empty(own.numel, own.dtype.np), own).requires_grad_(requires_grad)
+    return Tensor(memory.empty(own.numel, own.dtype.np), own).requires_grad_(requires_grad)
 
 
 def _like(value):

@@ -18,12 +18,13 @@ from nbgrad.formulas.expr import Expr, add, var
 from nbgrad.formulas.row import Row
 from nbgrad.kernels.elementwise import Plan, Spec, plan
 from nbgrad.kernels.layout import Layout, broadcast_shapes
+from nbgrad.kernels.memory import LARGE, empty
 from nbgrad.ops.apply import apply
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Saved, Tensor
 
 _MOST_PLANS = 4096
-empty = np.empty
+small = np.empty
 
 
 class Elementwise(Op):
@@ -53,7 +54,7 @@ class Elementwise(Op):
             if found is None:
                 found = self._plan(self.plans, (a._layout, b._layout), inputs, attrs)
             run, (own,), size, (np_dtype,) = found
-            out = empty(size, np_dtype)
+            out = small(size, np_dtype) if size < LARGE else empty(size, np_dtype)
             run(out, a._data, b._data)
             return Tensor(out, own)
         key: tuple = tuple([t._layout for t in inputs])
@@ -63,7 +64,7 @@ class Elementwise(Op):
         if found is None:
             found = self._plan(self.plans, key, inputs, attrs)
         run, (own,), size, (np_dtype,) = found
-        out = empty(size, np_dtype)
+        out = small(size, np_dtype) if size < LARGE else empty(size, np_dtype)
         run(out, *[t._data for t in inputs], *attrs)
         return Tensor(out, own)
 
@@ -227,7 +228,8 @@ class Pair:
         own = grad._layout
         run, layouts, size, np_dtypes = self.plans.get(own) or self._plan(own)
         np_dtype = np_dtypes[0]
-        ga, gb = empty(size, np_dtype), empty(size, np_dtype)
+        make = small if size < LARGE else empty
+        ga, gb = make(size, np_dtype), make(size, np_dtype)
         if len(values) == 2 and not attrs:
             run(ga, gb, grad._data, values[0]._data, values[1]._data)
         else:
@@ -238,7 +240,7 @@ class Pair:
         """The first gradient; the second is added to `total`."""
         own = grad._layout
         run, layouts, size, np_dtypes = self.sums.get(own) or self._plan_sum(own)
-        ga = empty(size, np_dtypes[0])
+        ga = small(size, np_dtypes[0]) if size < LARGE else empty(size, np_dtypes[0])
         if len(values) == 2 and not attrs:
             run(ga, total._data, grad._data, values[0]._data, values[1]._data)
         else:
@@ -369,3 +371,17 @@ def accumulate_(self: Tensor, other: Tensor) -> None:
                     into=("a",))
         found = _keep(_sums, key, plan(spec, own.shape, key, (own,), whole=True))
     found.run(self._data, other._data)
+
+
+_copies: dict = {}
+
+
+def write(storage: np.ndarray, own: Layout, source: Tensor) -> None:
+    """Elements of `source`, broadcast and converted, to where `own` lies in a storage."""
+    key = (own, source._layout)
+    found = _copies.get(key)
+    if found is None:
+        row = TABLE["clone"]
+        spec = Spec("copy", (row.formula,), row.inputs, (), "arith", key[1].dtype, (own.dtype,))
+        found = _keep(_copies, key, plan(spec, own.shape, key[1:], (own,)))
+    found.run(storage, source._data)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import numbers
+
+import numpy as np
+
 from nbgrad.engine.node import Node
 from nbgrad.engine.saved import unpack
 from nbgrad.kernels.layout import Layout
 from nbgrad.tensor import Saved, Tensor
+
+#: the types of Python's own numbers
+NUMBERS = (int, float, bool)
 
 
 def needs(node: Node) -> tuple[bool, ...]:
@@ -43,3 +50,12 @@ def expect_float(kernel: str, own: Layout) -> None:
     """NotImplementedError in PyTorch's words for a dtype that a kernel lacks."""
     if own.dtype.category != 2:
         raise NotImplementedError(f'"{kernel}" not implemented for \'{own.dtype.legacy}\'')
+
+
+def number(value):
+    """A Python number from a number or a NumPy scalar; None from anything else."""
+    if type(value) in NUMBERS:
+        return value
+    if isinstance(value, (np.generic, numbers.Real)):
+        return value.item() if isinstance(value, np.generic) else float(value)
+    return None

@@ -13,9 +13,9 @@ from nbgrad.kernels.layout import broadcast_shapes, contiguous_strides
 from nbgrad.ops.apply import apply, apply_, view
 from nbgrad.ops.elementwise import OPS, with_number
 from nbgrad.ops.op import Op, wrap
-from nbgrad.ops.pointwise import COPY
 from nbgrad.ops.shape import axis, expand, permute, reshape
 from nbgrad.ops.views import SELECT, SLICE, UNSQUEEZE, VIEW
+from nbgrad.ops.write import COPY
 from nbgrad.tensor import Tensor
 
 # x[...]: integers, slices, None and Ellipsis open a view; index tensors and masks then gather.

@@ -17,6 +17,8 @@ from nbgrad.ops import (
     reductions,
     shape,
     softmax,
+    special,
+    write,
 )
 from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import OPS, accumulate_
@@ -33,9 +35,25 @@ def ravel(self: Tensor) -> Tensor:
     return shape.reshape(self, -1)
 
 
+#: rows that are steps of other functions, or whose function stands elsewhere
+HIDDEN = {"cube", "cube_", "sqrt_pow", "sqrt_pow_", "clone_", "trunc_divide", "trunc_divide_",
+          "hardsigmoid", "prelu"}
+
+#: second names
+ALIASES = {"multiply": "mul", "subtract": "sub", "divide": "div", "negative": "neg",
+           "absolute": "abs", "fix": "trunc", "clip": "clamp", "greater": "gt", "less": "lt",
+           "greater_equal": "ge", "less_equal": "le", "not_equal": "ne", "arccos": "acos",
+           "arcsin": "asin", "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh",
+           "arccosh": "acosh", "arctanh": "atanh"}
+
+_rows = pointwise.FUNCTIONS | special.FUNCTIONS
+
 #: name -> function, for `nbgrad.<name>` and `Tensor.<name>` alike
-FUNCTIONS: dict = pointwise.FUNCTIONS | {
-    "clone": clone, "ravel": ravel, "detach": Tensor.detach, "broadcast_to": shape.expand,
+FUNCTIONS: dict = {
+    **{name: function for name, function in _rows.items() if name not in HIDDEN},
+    **{alias: _rows[name] for alias, name in ALIASES.items()},
+    "fill": write.fill, "clone": clone, "ravel": ravel, "detach": Tensor.detach,
+    "broadcast_to": shape.expand,
     "sum": reductions.sum_, "mean": reductions.mean, "prod": reductions.prod,
     "amax": reductions.amax, "amin": reductions.amin, "max": reductions.max_,
     "min": reductions.min_, "argmax": reductions.argmax, "argmin": reductions.argmin,
@@ -62,7 +80,7 @@ PACKAGE_ONLY: dict = {
     **{f.__name__: f for f in (
         create.tensor, create.from_numpy, create.as_tensor, create.zeros, create.ones, create.full,
         create.empty, create.eye, create.arange, create.linspace, create.scalar_tensor,
-        create.full_like, create.is_tensor, pointwise.result_type)},
+        create.full_like, create.is_tensor, special.result_type)},
     "zeros_like": create.zeros_like, "ones_like": create.ones_like, "empty_like": create.empty_like,
     **create.LEGACY,
     **random.PACKAGE_ONLY, "dropout": random.dropout,
@@ -79,19 +97,19 @@ def _as(make):
 
 def _cast(dtype):
     def method(self: Tensor) -> Tensor:
-        return pointwise.to(self, dtype)
+        return write.to(self, dtype)
     method.__doc__ = f"The tensor as {dtype.name}."
     return method
 
 
 def _type(self: Tensor, dtype=None):
     """The name of the tensor's type, or the tensor as another dtype."""
-    return f"torch.{self.dtype.legacy}Tensor" if dtype is None else pointwise.to(self, dtype)
+    return f"torch.{self.dtype.legacy}Tensor" if dtype is None else write.to(self, dtype)
 
 
 def _cuda(self: Tensor, device=None) -> Tensor:
     """The tensor on a CUDA device."""
-    return pointwise.to(self, device="cuda" if device is None else device)
+    return write.to(self, device="cuda" if device is None else device)
 
 
 _CASTS = {"float": dtypes.float32, "double": dtypes.float64, "int": dtypes.int32,
@@ -106,9 +124,9 @@ METHODS: dict = {
     "view_as": _as(lambda t, other: shape.view_(t, other._layout.shape)),
     "reshape_as": _as(lambda t, other: shape.reshape(t, other._layout.shape)),
     "expand_as": _as(lambda t, other: shape.expand(t, other._layout.shape)),
-    "type_as": _as(lambda t, other: pointwise.to(t, other._layout.dtype)),
-    "to": pointwise.to, "type": _type, "cpu": lambda self: self, "cuda": _cuda,
-    "copy_": pointwise.copy_, "fill_": pointwise.fill_, "zero_": pointwise.zero_,
+    "type_as": _as(lambda t, other: write.to(t, other._layout.dtype)),
+    "to": write.to, "type": _type, "cpu": lambda self: self, "cuda": _cuda,
+    "copy_": write.copy_, "fill_": write.fill_, "zero_": write.zero_,
     "sum_to_size": reductions.sum_to_size, "normal_": random.normal_, "uniform_": random.uniform_,
     "bernoulli_": random.bernoulli_, "random_": random.random_,
     "where": lambda self, condition, other: index.where(condition, self, other),
@@ -117,7 +135,7 @@ METHODS: dict = {
     "mT": property(lambda self: shape.transpose(self, -2, -1)),
     "__getitem__": index.getitem, "__setitem__": index.setitem,
     "__neg__": FUNCTIONS["neg"], "__pos__": FUNCTIONS["positive"], "__abs__": FUNCTIONS["abs"],
-    "__invert__": pointwise.bitwise_not, "__matmul__": matmul.matmul,
+    "__invert__": special.bitwise_not, "__matmul__": matmul.matmul,
     "__rmatmul__": lambda self, other: matmul.matmul(other, self),
     "__ipow__": FUNCTIONS["pow_"],
     **{name: _cast(dtype) for name, dtype in _CASTS.items()},

@@ -8,7 +8,7 @@ from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.index import add_flat
 from nbgrad.kernels.layout import Layout, collapse, contiguous_strides, layout
 from nbgrad.ops.apply import apply, record, view
-from nbgrad.ops.elementwise import reduce_to
+from nbgrad.ops.elementwise import reduce_to, write
 from nbgrad.ops.op import Op, node_class, wrap
 from nbgrad.tensor import Tensor
 
@@ -362,7 +362,11 @@ class Contiguous(Op):
     name = "Clone"
 
     def run(self, inputs, attrs) -> Tensor:
-        return wrap(np.array(inputs[0]._array(), order="C", copy=True))
+        (t,) = inputs
+        own = layout(t._layout.dtype, t._layout.shape)
+        storage = memory.empty(own.numel, own.dtype.np)
+        write(storage, own, t)
+        return Tensor(storage, own)
 
     def backward(self, node, grad):
         return grad
