@@ -50,6 +50,34 @@ def test_a_post_hook_sees_every_gradient_of_its_node():
     assert w.grad.tolist() == [27, 96]
 
 
+# memory
+
+
+@pytest.mark.parametrize("n", [10, 100_000])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_fresh_gradient_becomes_grad_uncopied(n, several, kept):
+    made, places = [], []
+
+    class Double(Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            mine = grad * 2
+            places.append(mine.data_ptr())
+            if kept:
+                made.append(mine)
+            return mine, (mine * 1 if several else None)
+
+    x, y = nbgrad.ones(n, requires_grad=True), nbgrad.ones(n, requires_grad=True)
+    Double.apply(x, y).backward(nbgrad.ones(n))
+    assert (x.grad.data_ptr() == places[0]) is not kept
+    assert x.grad[0] == 2
+
+
 # orders
 
 

@@ -73,6 +73,7 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
                 else:
                     entry[1] = entry[1] + grad
                     entry[2] = True
+            inputs = grad = None  # so that a leaf may find its gradient to be its own
     finally:
         state.grad, state.waiting = before
     return found
