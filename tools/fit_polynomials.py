@@ -1,12 +1,18 @@
-"""Fit the polynomials of src/nbgrad/kernels/cpu/maths.py and print them with their error.
+"""Fit the polynomials of src/nbgrad/kernels/cpu/elementary/ and print them with their error.
 
 Each is the Chebyshev interpolant of a smooth function in 60 digits, which lies within a small
-factor of the best polynomial of its degree. Run it, and paste what it prints.
+factor of the best polynomial of its degree. Run it, and paste what it prints; a table that the
+sources do not hold in these digits is marked as new.
 
     python tools/fit_polynomials.py
 """
 
+from pathlib import Path
+
 import mpmath as mp
+
+FOLDER = Path(__file__).parents[1] / "src/nbgrad/kernels/cpu/elementary"
+SOURCES = " ".join(" ".join(path.read_text() for path in FOLDER.glob("*.py")).split())
 
 mp.mp.dps = 60
 
@@ -38,6 +44,11 @@ def atanh_tail(u):
     return mp.nsum(lambda k: 2 * u**k / (2 * k + 3), [0, mp.inf]) if u else mp.mpf(2) / 3
 
 
+def log2_tail(u):
+    """(3 / 2 log((1 + s) / (1 - s)) / s - 3 - s**2) / s**4, u = s * s."""
+    return mp.nsum(lambda k: 3 * u**k / (2 * k + 5), [0, mp.inf]) if u else mp.mpf(3) / 5
+
+
 def scaled_erfc(t):
     """exp(a * a) * erfc(a), t = (a - 2.5) / (a + 2.5)."""
     a = mp.mpf("2.5") * (1 + t) / (1 - t)
@@ -53,6 +64,8 @@ FITS = {
     "TANH_64": (in_square(mp.tanh, [(1, 1)], 3), (0, mp.mpf("0.56") ** 2), 12),
     "LOG_32": (quotient(mp.log1p, [(1, 1), (2, -mp.mpf(1) / 2)], 3), (1 / root - 1, root - 1), 8),
     "LOG_64": (atanh_tail, (0, ((root - 1) / (root + 1)) ** 2), 6),
+    "LOG2_SUM_64": (log2_tail, (0, ((root - 1) / (root + 1)) ** 2), 7),
+    "POW_EXP": (quotient(mp.exp, [(0, 1), (1, 1)], 2), (-half, half), 4),
     "SIN_32": (in_square(mp.sin, [(1, 1)], 3), (0, quarter), 3),
     "COS_32": (in_square(mp.cos, [(0, 1), (2, -mp.mpf(1) / 2)], 4), (0, quarter), 3),
     "SIN_64": (in_square(mp.sin, [(1, 1)], 3), (0, quarter), 6),
@@ -68,4 +81,5 @@ for name, (f, interval, degree) in FITS.items():
     coefficients, error = mp.chebyfit(f, [mp.mpf(end) for end in interval], degree + 1, error=True)
     digits = 17 if name.endswith("64") else 10
     numbers = ", ".join(mp.nstr(c, digits) for c in reversed(coefficients))
-    print(f"# {name}: largest error {mp.nstr(error, 3)}\n_{name} = ({numbers})")
+    new = "" if f"{numbers})" in SOURCES else ", new"
+    print(f"# {name}: largest error {mp.nstr(error, 3)}{new}\n_{name} = ({numbers})")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -58,10 +59,16 @@ def arguments(name, dtype):
     return x.astype(dtype)
 
 
-def in_last_place(found, exact, dtype):
-    """The error of `found` in units in the last place of the exact result."""
-    unit = np.spacing(np.maximum(np.abs(exact.astype(dtype)), np.finfo(dtype).tiny))
-    return np.abs(found.astype(exact.dtype) - exact) / unit
+@np.errstate(all="ignore")
+def assert_close(found, exact, bound, *args):
+    """Equal where the result is no number, elsewhere within `bound` units in the last place."""
+    rounded = exact.astype(found.dtype)
+    finite = np.isfinite(rounded)
+    np.testing.assert_array_equal(found[~finite], rounded[~finite])
+    unit = np.spacing(np.maximum(np.abs(rounded), np.finfo(found.dtype).tiny))
+    error = np.where(finite, np.abs(found.astype(exact.dtype) - exact) / unit, 0)
+    worst = error.argmax()
+    assert error[worst] <= bound, (*(x[worst] for x in args), error[worst])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -72,12 +79,7 @@ def test_two_units_in_the_last_place(name, dtype):
     looped(name)(found, x)
     with np.errstate(all="ignore"):
         exact = reference(name, x.astype(WIDER[dtype]))
-        finite = np.isfinite(exact.astype(dtype))
-        np.testing.assert_array_equal(found[~finite], exact[~finite].astype(dtype))
-        error = in_last_place(found[finite], exact[finite], dtype)
-    worst = error.argmax()
-    bound = 3 if name == "erf" and dtype is np.float64 else 2
-    assert error[worst] <= bound, (x[finite][worst], error[worst])
+    assert_close(found, exact, 3 if name == "erf" and dtype is np.float64 else 2, x)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -101,16 +103,43 @@ def powers(out, a, b):
         out[i] = maths.pow(a[i], b[i])
 
 
+def bases_and_exponents(dtype):
+    """Of every size, subnormal and near 1 too, with results up to the largest and the smallest."""
+    info = np.finfo(dtype)
+    low, high = math.log(info.smallest_subnormal), math.log(info.max)
+    logs = np.concatenate([
+        rng.uniform(low, high, COUNT), rng.uniform(-0.4, 0.4, COUNT), rng.uniform(-20, 20, COUNT),
+        rng.choice([-1, 1], COUNT) * np.exp(rng.uniform(math.log(info.eps), 0, COUNT))])
+    results = rng.uniform(low, high, logs.size)
+    results[::4] = rng.uniform(0.995 * high, high, results[::4].size)
+    results[1::4] = rng.uniform(low, 0.95 * low, results[1::4].size)
+    a = np.exp(logs).astype(dtype)
+    a[a == 1] = 2
+    exponents = results / np.log(a.astype(np.float64))
+    b = np.clip(exponents, info.min, info.max).astype(dtype)
+    return np.append(a, np.exp(rng.uniform(-20, 20, COUNT)).astype(dtype)), \
+        np.append(b, rng.uniform(-5, 5, COUNT).astype(dtype))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_powers(dtype):
-    a = np.exp(rng.uniform(-20, 20, COUNT)).astype(dtype)
-    b = rng.uniform(-5, 5, COUNT).astype(dtype)
+    a, b = bases_and_exponents(dtype)
     found = np.empty_like(a)
     powers(found, a, b)
-    exact = a.astype(WIDER[dtype]) ** b.astype(WIDER[dtype])
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(exact.astype(dtype))
-    assert in_last_place(found[finite], exact[finite], dtype).max() <= 2
+    with np.errstate(all="ignore"):
+        exact = a.astype(WIDER[dtype]) ** b.astype(WIDER[dtype])
+    assert_close(found, exact, 2, a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_powers_are_whole(dtype):
+    bases, exponents = np.arange(-40, 41) / 4, np.arange(-8, 30)
+    cases = [(x, n, Fraction(x) ** int(n)) for x in bases[bases != 0] for n in exponents]
+    a, b, exact = (np.array(column, dtype) for column in zip(
+        *((x, n, float(y)) for x, n, y in cases if Fraction(float(dtype(float(y)))) == y)))
+    found = np.empty_like(a)
+    powers(found, a, b)
+    np.testing.assert_array_equal(found, exact)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -17,7 +17,7 @@ from nbgrad.kernels import memory, source
 from nbgrad.kernels.cpu.simd import LANES
 from nbgrad.kernels.options import use_threads
 
-# A row: element i of a block of 1,024 goes to lane i mod LANES, the lanes are combined by halves,
+# A row: element i of a block of 2,048 goes to lane i mod LANES, the lanes are combined by halves,
 # and the blocks' results in `total` (float64 for floats), which keeps the error below pairwise
 # summation's. The order is written down, so that no compiler and no number of threads changes it.
 _ROW = '''"""{name} on {compute}, along rows of (outer, n).
@@ -40,8 +40,8 @@ def {kernel}(out, x, ms, count{params}):
     for o in {loop}(outer):
         m = ms[o]
         total = np.{total}({identity})
-        for start in range(0, length, 1024):
-            u = block(x[o, start:start + 1024], m{params})
+        for start in range(0, length, 2048):
+            u = block(x[o, start:start + 2048], m{params})
             total = np.{total}({combine_total})
         s = {finish}(total)
         out[o] = {post}
@@ -158,7 +158,8 @@ def emit(row: Reduction, in_dtype: np.dtype, compute: str, column: bool, paralle
     load = "x[i]" if in_dtype.name == compute else f"np.{compute}(x[i])"
     combine = _text(row.combine, {}, compute)
     identity = _identity(row, in_dtype if row.kind == "same" else np.dtype(compute))
-    pre, part, total, finish = _text(row.pre, {}, compute), compute, _wide(row, compute), f"np.{compute}"
+    pre, finish = _text(row.pre, {}, compute), f"np.{compute}"
+    part, total = compute, _wide(row, compute)
     if row.kind == "same" and compute in _KEYS:
         part = total = _KEYS[compute]
         identity = _identity(row, np.dtype(part))

@@ -6,6 +6,7 @@ from nbgrad.kernels.cpu import pool as kernels
 from nbgrad.ops.apply import apply
 from nbgrad.ops.family import expect_float, expect_tensor, saved
 from nbgrad.ops.op import Op
+from nbgrad.ops.reductions import mean
 from nbgrad.ops.shape import squeeze, unsqueeze
 from nbgrad.tensor import Tensor
 
@@ -223,6 +224,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size) -> Tensor:
         raise RuntimeError("adaptive_avg_pool2d: elements of output_size must be greater than or "
                            f"equal to 0 but received {{{size[0]}, {size[1]}}}")
     expect_float("adaptive_avg_pool2d", input._layout)
+    if size == (1, 1):
+        return mean(input, (-2, -1), keepdim=True)  # as PyTorch does, and the name of the node says
     x = input if len(shape) == 4 else unsqueeze(input, 0)
     y = apply(ADAPTIVE, (x,), (size,))
     return y if len(shape) == 4 else squeeze(y, 0)

@@ -1,12 +1,12 @@
 """The standard library's `math` for kernels: the common functions again, without a branch or a call.
 
-A loop that calls libm handles one element at a time. These functions are arithmetic and selects
-only, folded into the loops that call them, so that LLVM computes a register of elements at once.
-Where none is given here, the name is the one of `math`. Largest errors in units in the last place
-are below two: tests/kernels/test_maths.py measures them. The polynomials are fitted by
-tools/fit_polynomials.py.
+A loop that calls libm handles one element at a time. The functions of elementary/ are arithmetic and
+selects only, folded into the loops that call them, so that LLVM computes a register of elements at
+once; this table gives them the names of `math`. Where it gives none, the name is the one of `math`.
+Largest errors in units in the last place are below two: tests/kernels/test_maths.py measures them.
+The polynomials are fitted by tools/fit_polynomials.py.
 
-Three tricks recur:
+Four tricks recur:
 
 - Adding 1.5 * 2^(p - 1), p the bits of a mantissa, rounds to an integer and leaves that integer
   in the low bits of the sum, with no conversion that a NaN or an infinity would break.
@@ -14,6 +14,8 @@ Three tricks recur:
   largest results too.
 - x * ln 2 and x * pi / 2 are taken in parts with zeros at the end, whose products with small
   integers are exact (Cody and Waite 1980).
+- What needs more bits than a float has is kept as a head and a rest. Products of heads are exact,
+  so that nothing depends on whether the machine has fma (Dekker 1971).
 """
 
 import math
@@ -65,30 +67,36 @@ def _kernels_only(*args):
     raise NotImplementedError("this function exists inside kernels only")
 
 
+_FOLDED = {"forceinline": True, "error_model": "numpy"}
+
+
 def _vectorised(plain, chosen):
-    """A function that kernels take from `chosen` by the dtype of its first argument.
+    """A function that kernels take from `chosen` by the dtype of its argument.
 
     Plain Python, and the simulator of CUDA, call `plain`.
     """
-    options = {"forceinline": True, "error_model": "numpy"}
-
-    def one(x):
+    def function(x):
         return plain(x)
 
-    def two(a, b):
-        return plain(a, b)
-
-    @overload(one, jit_options=options)
-    def of_one(x):
+    @overload(function, jit_options=_FOLDED)
+    def choose(x):
         f = chosen.get(x)
         return f and (lambda x: f(x))
 
-    @overload(two, jit_options=options)
-    def of_two(a, b):
+    return function
+
+
+def _vectorised_pair(plain, chosen):
+    """The same with two arguments, chosen by the first."""
+    def function(a, b):
+        return plain(a, b)
+
+    @overload(function, jit_options=_FOLDED)
+    def choose(a, b):
         f = chosen.get(a)
         return f and (lambda a, b: f(a, b))
 
-    return two if plain is math.pow else one
+    return function
 
 
 _INTEGERS = (types.boolean, types.uint8, types.int8, types.int16, types.int32, types.int64)
@@ -106,7 +114,7 @@ log = _vectorised(math.log, _floats(log_32, log_64))
 log2 = _vectorised(math.log2, _floats(log2_32, log2_64))
 log10 = _vectorised(math.log10, _floats(log10_32, log10_64))
 log1p = _vectorised(math.log1p, _floats(log1p_32, log1p_64))
-pow = _vectorised(math.pow, _floats(pow_32, pow_64))
+pow = _vectorised_pair(math.pow, _floats(pow_32, pow_64))
 erf = _vectorised(math.erf, _floats(erf_32, erf_64))
 near_sin = _vectorised(math.sin, _floats(sin_32, sin_64))
 near_cos = _vectorised(math.cos, _floats(cos_32, cos_64))

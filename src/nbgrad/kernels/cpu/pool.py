@@ -10,6 +10,9 @@ import numpy as np
 from nbgrad.kernels import memory
 from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
 
+# Windows in a row below which they are taken one by one.
+SHORT = 32
+
 
 def pool_output_size(size, kernel, stride, padding, dilation, ceil_mode):
     """Number of windows along one dimension; none may start in the right padding."""
@@ -67,12 +70,48 @@ def _max_row(x, y, idx, top, kernel, stride, padding, dilation):
                 _take_larger(tap, stride[1], base, y[lo:hi], idx[lo:hi])
 
 
+@inline
+def _taps(start, size, count, step):
+    """The first tap of a window that is not negative, and the one after the last below size."""
+    first = 0 if start >= 0 else (step - 1 - start) // step
+    last = start + (count - 1) * step
+    return first, count if last < size else count - (last - size) // step - 1
+
+
+@inline
+def _max_short_row(x, y, idx, top, kernel, stride, padding, dilation):
+    """The same, window by window: for rows that would not fill the registers.
+
+    An unsigned index is one that cannot count from the end.
+    """
+    height, width = x.shape
+    first_y, stop_y = _taps(top, height, kernel[0], dilation[0])
+    line = _first_inside(top, dilation[0], height) * width
+    for o in range(y.size):
+        left = o * stride[1] - padding[1]
+        first_x, stop_x = _taps(left, width, kernel[1], dilation[1])
+        best, at = y.dtype.type(-np.inf), line + _first_inside(left, dilation[1], width)
+        for ky in range(first_y, stop_y):
+            iy = np.uint64(top + ky * dilation[0])
+            for kx in range(first_x, stop_x):
+                ix = np.uint64(left + kx * dilation[1])
+                v = x[iy, ix]
+                wins = v > best or v != v
+                best = v if wins else best
+                at = np.int64(iy) * width + np.int64(ix) if wins else at
+        y[o] = best
+        idx[o] = at
+
+
 def _max_loop(x, y, idx, kernel, stride, padding, dilation):
-    planes, oh, _ = y.shape
+    planes, oh, ow = y.shape
     for r in prange(planes * oh):
         p, oy = r // oh, r % oh
         top = oy * stride[0] - padding[0]
-        _max_row(x[p], y[p, oy], idx[p, oy], top, kernel, stride, padding, dilation)
+        if ow < SHORT:
+            _max_short_row(x[p], y[p, oy], idx[p, oy], top, kernel, stride, padding, dilation)
+        else:
+            _max_row(x[p], y[p, oy], idx[p, oy], top, kernel, stride, padding, dilation)
 
 
 def _scatter_loop(gy, idx, gx):
