@@ -8,6 +8,7 @@ from nbgrad.devices import device
 from nbgrad.dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
 from nbgrad.dtypes import float32, float64, int8, int16, int32, int64, uint8
 from nbgrad.engine.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from nbgrad.kernels.memory import empty_cache
 from nbgrad.kernels.options import get_num_threads, set_num_threads
 from nbgrad.ops import methods as _methods
 from nbgrad.ops.show import show
