@@ -1,6 +1,5 @@
 """Poison and seal: fresh memory holds NaN in every test, and no test may leave a setting changed."""
 
-import numba
 import numpy as np
 import pytest
 
@@ -23,12 +22,13 @@ def poisoned(shape, dtype=float, *args, **kwargs):
 def poison(monkeypatch):
     monkeypatch.setattr(memory, "empty", poisoned)
     monkeypatch.setattr(elementwise, "empty", poisoned)
+    monkeypatch.setattr(elementwise, "small", poisoned)
 
 
 def settings():
     return {"grad mode": state.grad, "anomaly mode": (state.anomaly, state.check_nan),
             "default dtype": nbgrad.get_default_dtype(), "print options": printing.get_printoptions(),
-            "threads": numba.get_num_threads()}
+            "threads": nbgrad.get_num_threads()}
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def seal():
     after = settings()
     state.grad, (state.anomaly, state.check_nan) = before["grad mode"], before["anomaly mode"]
     nbgrad.set_default_dtype(before["default dtype"])
-    numba.set_num_threads(before["threads"])
+    nbgrad.set_num_threads(before["threads"])
     printing.set_printoptions(**before["print options"])
     leaked = [name for name in before if before[name] != after[name]]
     assert not leaked, f"the test left {', '.join(leaked)} changed"

@@ -1,11 +1,16 @@
 """The kernel cache: found again by the next process, never stale, never fatal."""
 
+import ctypes
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import llvmlite
+import numba
+import numpy as np
 import pytest
 
 from nbgrad.kernels import cache
@@ -30,9 +35,10 @@ import numba.core.dispatcher
 """ + WORK + "print(len(made))\n"
 
 
-def start(folder, script=WORK, **more):
+def start(folder, script=WORK, before=None, **more):
     return subprocess.Popen([sys.executable, "-c", script], text=True, stdout=subprocess.PIPE,
-                            env=os.environ | {"NBGRAD_CACHE_DIR": str(folder)} | more)
+                            env=os.environ | {"NBGRAD_CACHE_DIR": str(folder)} | more,
+                            preexec_fn=before)
 
 
 def finish(process):
@@ -59,16 +65,21 @@ def test_the_next_process_compiles_nothing(filled):
     assert {p: p.stat().st_mtime_ns for p in kernels(filled)} == before
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def signed(content):
+    return hashlib.sha256(content).digest() + content
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "nonsense"])
 def test_a_damaged_file_is_made_anew(filled, damage):
     victim = kernels(filled)[0]
     content = victim.read_bytes()
     middle = len(content) // 2
     victim.write_bytes({"truncated": content[:100], "empty": b"", "flipped": content[:middle]
-                        + bytes([content[middle] ^ 255]) + content[middle + 1:]}[damage])
+                        + bytes([content[middle] ^ 255]) + content[middle + 1:],
+                        "nonsense": signed(b"no pickle")}[damage])
     finish(start(filled))
     made = victim.read_bytes()
-    assert hashlib.sha256(made[32:]).digest() == made[:32] and len(made) > 100
+    assert made == signed(made[32:]) and len(made) > 100
     assert finish(start(filled, COUNT))[1] == "0"
 
 
@@ -90,10 +101,80 @@ def test_a_folder_that_is_gone_later_is_no_error(tmp_path):
     finish(start(tmp_path / "c", script))
 
 
+HOMELESS = {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/proc/nowhere", "NBGRAD_CACHE_DIR": ""}
+
+
 def test_no_home_is_no_error(tmp_path):
-    env = {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)}
-    script = "import os; del os.environ['NBGRAD_CACHE_DIR']\n" + WORK
-    assert finish(start("", script, **env))[0].startswith(str(tmp_path))
+    assert finish(start("", **HOMELESS, TMPDIR=str(tmp_path)))[0].startswith(str(tmp_path))
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners")
+@pytest.mark.parametrize("kind", ["open to all", "link"])
+def test_a_temporary_folder_of_others_is_not_trusted(tmp_path, kind):
+    """Loading a kernel runs what the file says."""
+    folder = tmp_path / f"nbgrad-{os.getuid()}"
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    assert finish(start("", **HOMELESS, TMPDIR=str(tmp_path))) == ["None"]
+
+
+def as_anyone():
+    """Even root may not write where the mode forbids it."""
+    if os.getuid() == 0:
+        drop_from_bounding_set, dac_override = 24, 1
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, dac_override)
+
+
+@pytest.fixture
+def sealed(filled, tmp_path):
+    """A copy of the filled folder that nobody may write to; give the copy's files a treatment."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("modes of Linux")
+    copy = tmp_path / "sealed"
+    shutil.copytree(filled, copy)
+    folders = [copy, *(p for p in copy.rglob("*") if p.is_dir())]
+
+    def seal(damage=lambda copy: None):
+        damage(copy)
+        for folder in folders:
+            if folder.exists():
+                folder.chmod(0o555)
+        return copy
+
+    yield seal
+    for folder in folders:
+        if folder.exists():
+            folder.chmod(0o755)
+
+
+def test_a_sealed_folder_is_read(sealed):
+    copy = sealed()
+    before = sorted(copy.rglob("*"))
+    assert finish(start(copy, COUNT, as_anyone)) == [str(copy), "0"]
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_what_a_sealed_folder_lacks_is_compiled(sealed):
+    copy = sealed(lambda copy: kernels(copy)[0].unlink())
+    some = int(finish(start(copy, COUNT, as_anyone))[1])
+    assert 0 < some < len(kernels(copy))
+
+
+def test_a_sealed_empty_folder_is_no_error(sealed):
+    copy = sealed(lambda copy: [shutil.rmtree(p) for p in copy.iterdir()])
+    assert finish(start(copy, WORK, as_anyone)) == ["None"]
+
+
+@pytest.mark.skipif(not hasattr(os, "umask"), reason="no modes")
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    """A cache may be filled by one user, as an image is built, and read by others."""
+    finish(start(tmp_path / "shared", before=lambda: os.umask(0o022)))
+    for path in (tmp_path / "shared").rglob("*.*"):
+        assert path.stat().st_mode & 0o044 == 0o044, path
 
 
 def test_processes_that_fill_one_folder_together(tmp_path):
@@ -105,7 +186,38 @@ def test_processes_that_fill_one_folder_together(tmp_path):
     assert kinds <= {".bin", ".py", ".pyc"}  # no temporary file is left
 
 
+def test_hits_are_counted(filled):
+    script = WORK + "from nbgrad.kernels import cache; print(*cache.stats().values())"
+    _, hits, misses = finish(start(filled, script))
+    assert int(hits) > 3 and misses == "0"
+
+
 # What a kernel's name depends on
+
+def test_another_cpu_compiles_anew(filled):
+    """A cache on a shared disk never gives wide vectors to a CPU without them."""
+    before = set(kernels(filled))
+    cold = finish(start(filled, COUNT, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=""))
+    assert int(cold[1]) >= len(before) and len(kernels(filled)) == 2 * len(before)
+    assert finish(start(filled, COUNT)) == [str(filled), "0"]
+
+
+@pytest.mark.parametrize("owner, name, value", [
+    (numba, "__version__", "0.1"), (llvmlite, "__version__", "0.1"), (np, "__version__", "0.1"),
+    (sys.implementation, "cache_tag", "cpython-1"), (numba.config, "OPT", 1),
+    (numba.config, "BOUNDSCHECK", 1), (numba.config, "LOOP_VECTORIZE", 0),
+    (numba.config, "DEBUGINFO_DEFAULT", 1)])
+def test_versions_and_settings_change_the_name(tmp_path, monkeypatch, owner, name, value):
+    files = cache._Files(str(tmp_path), "stem", "salt")
+    before = files._path(("key",))
+    assert files._path(("key",)) == before != files._path(("other",))
+    monkeypatch.setattr(owner, name, value)
+    cache.compiler.cache_clear()
+    assert files._path(("key",)) != before
+    monkeypatch.undo()
+    cache.compiler.cache_clear()
+    assert files._path(("key",)) == before
+
 
 USER = "from nbgrad.kernels.{module} import helper\n\ndef f():\n    return helper()\n"
 

@@ -28,7 +28,8 @@ def place(array):
     return array.__array_interface__["data"][0]
 
 
-@pytest.mark.parametrize("shape", [N, (N,), (4, N // 4), (2, 3, N // 4), memory.LARGE])
+@pytest.mark.parametrize("shape", [N, (N,), (4, N // 4), (2, 3, N // 4), memory.LARGE,
+                                   np.int64(N), (np.int64(4), np.int32(N // 4))])
 @pytest.mark.parametrize("dtype", [F4, np.float64, "float32", np.int64, np.bool_])
 def test_a_block_is_lent_again(shape, dtype):
     a = empty(shape, dtype)

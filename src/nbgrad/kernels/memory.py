@@ -42,13 +42,13 @@ class _Loan(weakref.ref):
 
 def empty(shape: int | tuple[int, ...], dtype) -> np.ndarray:
     """An array of this shape whose elements may be anything."""
-    count = shape if isinstance(shape, int) else math.prod(shape)
+    count = math.prod(shape) if isinstance(shape, tuple) else shape
     return np.empty(shape, dtype) if count < LARGE else _lend(shape, count, np.dtype(dtype))
 
 
 def zeros(shape: int | tuple[int, ...], dtype) -> np.ndarray:
     """An array of this shape filled with zeros."""
-    count = shape if isinstance(shape, int) else math.prod(shape)
+    count = math.prod(shape) if isinstance(shape, tuple) else shape
     if count < LARGE or LIMIT == 0:
         return np.zeros(shape, dtype)
     out = _lend(shape, count, np.dtype(dtype))
@@ -58,7 +58,7 @@ def zeros(shape: int | tuple[int, ...], dtype) -> np.ndarray:
 
 def _lend(shape, count: int, dtype: np.dtype) -> np.ndarray:
     global _hits
-    nbytes = count * dtype.itemsize
+    nbytes = int(count) * dtype.itemsize
     if nbytes < WORTH or LIMIT == 0:
         return np.empty(shape, dtype)
     step = nbytes.bit_length() - 4  # eight sizes of blocks between two powers of two

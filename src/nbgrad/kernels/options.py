@@ -2,10 +2,16 @@
 
 Nothing is compiled before its first call. `kernel` loops run on one thread, `parallel_kernel`
 adds threads through `prange`, `inline` marks scalar helpers that kernels call.
+
+Large work runs on all threads. Not in a forked child, which has its parent's threads in name only
+and where GNU OpenMP ends the process; and one call at a time on Numba's workqueue, the layer of
+machines without OpenMP, which ends the process when a second Python thread enters.
 """
 
 import os
+import threading
 from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 
 import numba
@@ -23,9 +29,25 @@ SUM = frozenset({"contract", "nsz", "reassoc"})
 
 prange = numba.prange
 
+_settings: Any = numba.config
+_most = _count = _settings.NUMBA_NUM_THREADS
+_turn = threading.RLock()
+
+
+class _Mine(threading.local):
+    """The number that this Python thread was last given here; Numba keeps one for each."""
+
+    count = _most
+
+
+_mine = _Mine()
+
+# Nothing is called from C: without the wrappers for that, compiling takes a twentieth less time.
+_jit: Any = partial(numba.njit, error_model="numpy", nogil=True, no_cfunc_wrapper=True)
+
 
 def _compile(function, fastmath: frozenset, **flags):
-    dispatcher = numba.njit(fastmath=set(fastmath), error_model="numpy", nogil=True, **flags)(function)
+    dispatcher = _jit(fastmath=set(fastmath), **flags)(function)
     if config.CACHE_DIR is not None and os.path.exists(function.__code__.co_filename):
         with suppress(OSError):  # the kernel then lives in memory only
             dispatcher._cache = KernelCache(
@@ -44,24 +66,38 @@ def parallel_kernel(function=None, *, fastmath: frozenset = EXACT):
     """Compile a CPU kernel whose `prange` loops run on all threads."""
     if function is None:
         return lambda f: parallel_kernel(f, fastmath=fastmath)
-    return _compile(function, fastmath, parallel=True)
+    run = _compile(function, fastmath, parallel=True)
+
+    def launch(*args):
+        if not _takes_turns():
+            return run(*args)
+        with _turn:
+            return run(*args)
+
+    return launch
+
+
+@cache
+def _takes_turns() -> bool:
+    numba.get_num_threads()  # the layer is chosen when the threads start
+    return numba.threading_layer() == "workqueue"
 
 
 def inline(function=None, *, fastmath: frozenset = EXACT):
     """Compile a scalar helper that is folded into the kernels calling it, and never stored alone."""
     if function is None:
         return lambda f: inline(f, fastmath=fastmath)
-    return numba.njit(fastmath=set(fastmath), error_model="numpy", nogil=True)(function)
+    return _jit(fastmath=set(fastmath))(function)
 
 
 def folded(function):
     """As `inline`, for functions of any size: what a loop calls must be folded in to vectorise."""
-    return numba.njit(fastmath=set(EXACT), error_model="numpy", nogil=True, forceinline=True)(function)
+    return _jit(fastmath=set(EXACT), forceinline=True)(function)
 
 
 def use_threads(work: int) -> bool:
     """True when `work` (elements touched, or a comparable count) is worth more than one thread."""
-    return work >= config.PARALLEL_THRESHOLD and numba.get_num_threads() > 1
+    return work >= config.PARALLEL_THRESHOLD and get_num_threads() > 1
 
 
 def cuda_kernel(function):
@@ -74,15 +110,36 @@ def cuda_kernel(function):
 def set_num_threads(count: int) -> None:
     """Run parallel kernels on this many threads, at most the number the process started with.
 
+    The number holds in every Python thread that was given none of its own through Numba. A forked
+    child stays at one.
+
     Raises:
         RuntimeError: fewer than one thread.
     """
+    global _count
     if count < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
-    most: Any = numba.config
-    numba.set_num_threads(min(count, most.NUMBA_NUM_THREADS))
+    _count = min(count, _most)
+    if _most > 1:
+        _mine.count = _count
+        numba.set_num_threads(_count)
 
 
 def get_num_threads() -> int:
     """The number of threads that parallel kernels run on."""
-    return numba.get_num_threads()
+    if _most == 1:
+        return 1
+    own = numba.get_num_threads()
+    if own == _mine.count != _count:
+        own = _mine.count = _count
+        numba.set_num_threads(own)
+    return own
+
+
+def _forked() -> None:
+    global _most, _count
+    _most = _count = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -10,10 +10,8 @@ import hashlib
 import importlib.machinery
 import linecache
 import math
-import os
 import re
 import sys
-import tempfile
 import types
 from collections import Counter
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from pathlib import Path
 
 from nbgrad import config
 from nbgrad.formulas.expr import SELECT, Expr, expand, topological
+from nbgrad.kernels.cache import write
 
 
 @dataclass(frozen=True)
@@ -362,15 +361,7 @@ def _stored(file: str, text: str) -> Path | None:
     path = config.CACHE_DIR / "generated" / file
     try:
         if not path.exists() or path.read_text() != text:
-            _write(path, text)
+            write(path, text.encode())
     except OSError:
         return None
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(temporary, path)

@@ -8,6 +8,7 @@ import operator
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.kernels import memory
 from nbgrad.kernels.cpu import index as kernels
 from nbgrad.kernels.layout import broadcast_shapes, contiguous_strides
 from nbgrad.ops.apply import apply, apply_, view
@@ -222,7 +223,7 @@ class IndexAddZeros(Op):
     def run(self, inputs, attrs) -> Tensor:
         (grad,) = inputs
         shape, *indexing = attrs
-        out = np.zeros(math.prod(shape), grad._layout.dtype.np)
+        out = memory.zeros(math.prod(shape), grad._layout.dtype.np)
         places = _offsets(shape, contiguous_strides(shape), 0, tuple(indexing))
         kernels.add_flat(out, places, np.ascontiguousarray(grad._array()))
         return wrap(out.reshape(shape))
