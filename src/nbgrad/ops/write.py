@@ -5,10 +5,9 @@ from __future__ import annotations
 from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.elementwise import TABLE
-from nbgrad.kernels.elementwise import Spec, plan
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.elementwise import OPS, Elementwise, check_writable, reduce_to
+from nbgrad.ops.elementwise import OPS, Elementwise, check_writable, reduce_to, write
 from nbgrad.ops.family import number
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
@@ -61,29 +60,17 @@ class Copy(Op):
     name = "CopyBackwards"
     label = "copy_"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.plans: dict = {}
-
     def run_into(self, target, others, attrs) -> None:
         (source,) = others
         own, other = target._layout, source._layout
+        if own.shape != other.shape and broadcast_shapes(own.shape, other.shape) != own.shape:
+            raise RuntimeError(f"The size of tensor a ({list(own.shape)}) must match the size "
+                               f"of tensor b ({list(other.shape)}): copy_ broadcasts the source "
+                               "to the target's shape")
+        check_writable(own)
         if source._data is target._data and own is not other:
             source = source.detach().clone()
-            other = source._layout
-        found = self.plans.get((own, other))
-        if found is None:
-            if broadcast_shapes(own.shape, other.shape) != own.shape:
-                raise RuntimeError(f"The size of tensor a ({list(own.shape)}) must match the size "
-                                   f"of tensor b ({list(other.shape)}): copy_ broadcasts the source "
-                                   "to the target's shape")
-            check_writable(own)
-            row = TABLE["clone"]
-            spec = Spec("copy", (row.formula,), row.inputs, (), "arith", other.dtype, (own.dtype,))
-            if len(self.plans) > 4096:
-                self.plans.clear()
-            found = self.plans[own, other] = plan(spec, own.shape, (other,), (own,))
-        found.run(target._data, source._data)
+        write(target._data, own, source)
 
     def backward(self, node, grad):
         old, new = node.next
