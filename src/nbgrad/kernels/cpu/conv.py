@@ -23,6 +23,7 @@ import numpy as np
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu import depthwise
 from nbgrad.kernels.cpu.depthwise import SLACK, Layout, Thin, lay_plane
+from nbgrad.kernels.cpu.rows import channel_total, entry
 from nbgrad.kernels.cpu.simd import (
     aligned,
     copy_lanes,
@@ -33,7 +34,7 @@ from nbgrad.kernels.cpu.simd import (
     tile_shape,
     transpose,
 )
-from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
 
 _DEPTH = 288  # rows of a packed panel: 288 x 32 floats stay in the first-level cache
 _PANELS = 8  # at most this many panels of columns in a task
@@ -532,28 +533,18 @@ def conv2d_weight(gy, x, w_shape, stride, padding, dilation, groups):
     return gw
 
 
-@inline(fastmath=SUM)
-def _plane_sum(g):
-    total = 0.0
-    for v in g:
-        total += v
-    return total
+_channel_sum = channel_total(entry)
 
 
 @kernel
-def _bias(gy, images, channels, gb):
-    plane = gy.size // (images * channels)
-    for o in range(channels):
-        total = 0.0
-        for n in range(images):
-            start = (n * channels + o) * plane
-            total += _plane_sum(gy[start : start + plane])
-        gb[o] = total
+def _bias(gy, gb):
+    for o in range(gb.size):
+        gb[o] = _channel_sum(gy, gy, o, 0)
 
 
 def conv2d_bias(gy):
     """Gradient to the bias: gy (N, O, OH, OW) summed over all but its channels."""
     gb = memory.zeros(gy.shape[1], gy.dtype)
     if gy.size:
-        _bias(np.ascontiguousarray(gy).reshape(-1), gy.shape[0], gy.shape[1], gb)
+        _bias(np.ascontiguousarray(gy).reshape(*gy.shape[:2], -1), gb)
     return gb

@@ -9,6 +9,7 @@ from functools import cache
 import numba
 import numpy as np
 
+from nbgrad.kernels.cpu.rows import row_dot
 from nbgrad.kernels.cpu.simd import (
     aligned_start,
     copy_lanes,
@@ -22,7 +23,7 @@ from nbgrad.kernels.cpu.simd import (
     wide_vectors,
 )
 from nbgrad.kernels.memory import empty
-from nbgrad.kernels.options import SUM, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
 _KC = 256  # the part of a panel of B that stays in the first cache while A passes by
 _KC_THIN = 16  # for so few rows that B is read once: rows of B then stream side by side
@@ -119,10 +120,7 @@ def _dots(x, x_starts, w, w_starts, w_row, bias, c, n, k):
     for u in prange(len(x_starts) * n):
         q, j = u // n, u % n
         xo, wo = x_starts[q], w_starts[q] + j * w_row
-        y, z = x[xo : xo + k], w[wo : wo + k]
-        total = c.dtype.type(0)
-        for p in range(k):
-            total += y[p] * z[p]
+        total = row_dot(x[xo : xo + k], w[wo : wo + k])
         c[u] = total + bias[j] if bias.size else total
 
 
@@ -139,9 +137,8 @@ def _integers(a, a_starts, am, ak, b, b_starts, bn, bk, bias, c, m, n, k):
                     c[row + j] += x * b[b_starts[q] + p * bk + j * bn]
 
 
-_serial = {f: kernel(f) for f in (_pack, _multiply)} | {_dots: kernel(_dots, fastmath=SUM)}
-_parallel = {f: parallel_kernel(f) for f in (_pack, _multiply)}
-_parallel[_dots] = parallel_kernel(_dots, fastmath=SUM)
+_serial = {f: kernel(f) for f in (_pack, _multiply, _dots)}
+_parallel = {f: parallel_kernel(f) for f in (_pack, _multiply, _dots)}
 
 
 @cache

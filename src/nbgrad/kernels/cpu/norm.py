@@ -12,7 +12,7 @@ from nbgrad.kernels.cpu.rows import (
     centred_product,
     centred_square,
     channel_total,
-    first,
+    entry,
     row_centred_dot,
     row_spread,
     row_sum,
@@ -29,7 +29,7 @@ SLAB = 32
 # Batch norm of x (N, C, L): one channel after the other.
 
 _channel_sum, _channel_spread, _channel_centred_dot = map(
-    channel_total, (first, centred_square, centred_product))
+    channel_total, (entry, centred_square, centred_product))
 
 
 def _stats_loop(x, mean, var):

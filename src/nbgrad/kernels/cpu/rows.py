@@ -100,13 +100,13 @@ def channel_total(term):
 
 
 # Terms: of an entry, of two, and of two with a number, which is in the dtype of the entries.
-first = folded(lambda x, y, number: x)
+entry = folded(lambda x, y, number: x)
 product = folded(lambda x, y, number: x * y)
 centred_square = folded(lambda x, y, mean: (x - mean) * (x - mean))
 centred_product = folded(lambda g, x, mean: g * (x - mean))
 _exponential = folded(lambda x, y, m: exp(x - m))
 
-_sum, _dot, _spread, _exp_sum = map(_total, (first, product, centred_square, _exponential))
+_sum, _dot, _spread, _exp_sum = map(_total, (entry, product, centred_square, _exponential))
 #: sum(g * (x - mean))
 row_centred_dot = _total(centred_product)
 
