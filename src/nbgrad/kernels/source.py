@@ -171,14 +171,21 @@ def block(lines: list[str], depth: int) -> str:
     return "".join(f"{'    ' * depth}{line}\n" for line in lines)
 
 
+def accesses(body: Body, values: list[str], element: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Lines that load the inputs and store the outputs which have an element in the loop."""
+    each = [f"{n}_ = {t.format(element[n])}" for n, t in zip(body.inputs, body.loads) if n in element]
+    write = [f"{element[o]} = {t.format(v)}"
+             for o, t, v in zip(body.out_names, body.stores, values)]
+    return each, write
+
+
 def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = False,
          device: str = "cpu") -> str:
     """Source of a kernel over contiguous arrays; inputs in `scalars` have one element."""
     constants, shared, values = statements(body)
     load = dict(zip(body.inputs, body.loads))
     once = [f"{n}_ = {load[n].format(f'{n}[0]')}" for n in body.inputs if n in scalars]
-    each = [f"{n}_ = {load[n].format(f'{n}[i]')}" for n in body.inputs if n not in scalars]
-    write = [f"{o}[i] = {s.format(v)}" for o, s, v in zip(body.out_names, body.stores, values)]
+    each, write = accesses(body, values, {n: f"{n}[i]" for n in body.operands if n not in scalars})
     args = ", ".join((*body.operands, *body.params))
     decorator, over, imports = loop(f"{body.out_names[0]}.size", device, parallel)
     return (
@@ -232,6 +239,20 @@ def loop(count: str, device: str, parallel: bool) -> tuple[str, str, str]:
     return "kernel", f"range({count})", f"{vectorised}from nbgrad.kernels.options import kernel"
 
 
+def unravel(row: str, sizes: int, moves: list[str]) -> list[str]:
+    """Lines that take `row` apart into indices of the outer axes and move the operands there."""
+    return [f"rest = {row}", "for axis in range(rank - 1, -1, -1):",
+            f"    extent = geometry[{sizes} + axis]", "    step = rest % extent",
+            "    rest = rest // extent", *(f"    {m}" for m in moves)]
+
+
+def along(name: str, letter: str, start: str, length: str) -> tuple[list[str], str | None]:
+    """A line that opens a view, if any, and the element of an operand; None where it stays."""
+    if letter == "f":
+        return [f"row_{name} = {name}[{start}:{start} + {length}]"], f"row_{name}[i]"
+    return [], f"{name}[{start} + i * by_{name}]" if letter == "x" else None
+
+
 def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu") -> str:
     """Source of a kernel over strided or broadcast arrays.
 
@@ -246,23 +267,17 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     for k, name in enumerate(operands):
         start.append(f"at_{name} = geometry[base + {k} * (rank + 2)]")
         moves.append(f"at_{name} += step * geometry[base + {k} * (rank + 2) + 2 + axis]")
-    unravel = ["rest = np.int64(row)",  # a copy: Numba refuses writes to the loop's own index
-               "for axis in range(rank - 1, -1, -1):", "    extent = geometry[3 + axis]",
-               "    step = rest % extent", "    rest = rest // extent", *(f"    {m}" for m in moves)]
     step = [f"by_{name} = geometry[base + {k} * (rank + 2) + 1]"
             for k, name in enumerate(operands) if steps[k] == "x"]
     views, once, element = [], [], {}
     for k, name in enumerate(operands):
-        if steps[k] == "f":
-            views.append(f"row_{name} = {name}[at_{name}:at_{name} + length]")
-            element[name] = f"row_{name}[i]"
-        elif steps[k] == "x":
-            element[name] = f"{name}[at_{name} + i * by_{name}]"
-        else:
+        view, found = along(name, steps[k], f"at_{name}", "length")
+        views += view
+        if found is None:
             once.append(f"{name}_ = {load[name].format(f'{name}[at_{name}]')}")
-    each = [f"{n}_ = {load[n].format(element[n])}" for n in body.inputs if n in element]
-    write = [f"{element[o]} = {s.format(v)}"
-             for o, s, v in zip(body.out_names, body.stores, values)]
+        else:
+            element[name] = found
+    each, write = accesses(body, values, element)
     args = ", ".join((*operands, *body.params, "geometry"))
     decorator, rows, imports = loop("geometry[1]", device, parallel)
     tests = near_tests(body) if device == "cpu" else []
@@ -272,7 +287,8 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
         + block(prelude(body, constants), 1)
         + block(["rank = geometry[0]", "length = geometry[2]", "base = 3 + rank", *step], 1)
         + f"    for row in {rows}:\n"
-        + block(start + unravel + views + once, 2)
+        # a copy of the row: Numba refuses writes to the loop's own index
+        + block(start + unravel("np.int64(row)", 3, moves) + views + once, 2)
         + elements("range(length)", each, shared, write, tests, 2)
     )
 
@@ -302,21 +318,15 @@ def tiled(body: Body, steps: str, parallel: bool = False) -> str:
             element[name] = f"row_{name}[i]"
             continue
         views.append(f"first_{name} = at_{name} + j * down_{name} + left * by_{name}")
-        if steps[k] == "f":
-            views.append(f"row_{name} = {name}[first_{name}:first_{name} + width]")
-            element[name] = f"row_{name}[i]"
-        elif steps[k] == "x":
-            element[name] = f"{name}[first_{name} + i * by_{name}]"
-        else:
+        view, found = along(name, steps[k], f"first_{name}", "width")
+        views += view
+        if found is None:
             once.append(f"{name}_ = {load[name].format(f'{name}[first_{name}]')}")
-    each = [f"{n}_ = {load[n].format(element[n])}" for n in body.inputs if n in element]
-    write = [f"{element[o]} = {s.format(v)}"
-             for o, s, v in zip(body.out_names, body.stores, values)]
+        else:
+            element[name] = found
+    each, write = accesses(body, values, element)
     args = ", ".join((*operands, *body.params, "geometry"))
     decorator, rows, imports = loop("geometry[1] * strips", "cpu", parallel)
-    unravel = ["rest = row // strips", "for axis in range(rank - 1, -1, -1):",
-               "    extent = geometry[4 + axis]", "    step = rest % extent",
-               "    rest = rest // extent", *(f"    {m}" for m in moves)]
     return (
         header(body, f"{body.name} on {body.compute}, in tiles ({steps}).", imports)
         + f"@{decorator}\ndef {body.name}_tiled({args}):\n"
@@ -325,7 +335,8 @@ def tiled(body: Body, steps: str, parallel: bool = False) -> str:
                  "base = 4 + rank", f"strips = (depth + {TILE - 1}) // {TILE}", *step], 1)
         + f"    for row in {rows}:\n"
         + block([f"top = row % strips * {TILE}", f"height = min({TILE}, depth - top)",
-                 *start, *unravel, *turned, f"for left in range(0, length, {TILE}):",
+                 *start, *unravel("row // strips", 4, moves), *turned,
+                 f"for left in range(0, length, {TILE}):",
                  f"    width = min({TILE}, length - left)", "    for i in range(width):"], 2)
         + block(fill, 4)
         + block(["for j in range(height):"], 3)
