@@ -94,6 +94,18 @@ def test_statistics_keep_digits_far_from_zero(shape):
     np.testing.assert_allclose(var, x.var(axes, np.float64), rtol=1e-6)
 
 
+@pytest.mark.parametrize("value", [0.1, 1234.567, 10000.3, -3e7])
+@pytest.mark.parametrize("shape", [(8, 3, 49), (2, 4, 3136), (3, 2, 5000), (100, 3), (7, 2, 1)])
+def test_what_is_constant_has_itself_for_mean_and_no_variance(shape, value):
+    x = np.full(shape, value, np.float32)
+    mean, var = norm.batch_norm_stats(x)
+    assert (mean == x.flat[0]).all() and (var == 0).all()
+    rows = x.reshape(-1, shape[-1])
+    y, mean, invstd = norm.layer_norm(rows, None, None, 1e-5)
+    assert (mean == x.flat[0]).all() and (y == 0).all()
+    np.testing.assert_allclose(invstd, 1e-5**-0.5, rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 4), (0, 3), (2, 3, 0)])
 def test_empty_batch_norm(shape):
     x, v = np.ones(shape, np.float32), np.ones(shape[1], np.float32)

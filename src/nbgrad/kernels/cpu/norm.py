@@ -9,12 +9,14 @@ import numpy as np
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.rows import (
+    centred,
     centred_product,
     centred_square,
     channel_total,
     entry,
+    moments,
     row_centred_dot,
-    row_spread,
+    row_moments,
     row_sum,
 )
 from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
@@ -28,8 +30,8 @@ SLAB = 32
 
 # Batch norm of x (N, C, L): one channel after the other.
 
-_channel_sum, _channel_spread, _channel_centred_dot = map(
-    channel_total, (entry, centred_square, centred_product))
+_channel_sum, _channel_shift, _channel_spread, _channel_centred_dot = map(
+    channel_total, (entry, centred, centred_square, centred_product))
 
 
 def _stats_loop(x, mean, var):
@@ -37,10 +39,9 @@ def _stats_loop(x, mean, var):
     count = n * length
     cast = x.dtype.type
     for c in prange(channels):
-        exact = _channel_sum(x, x, c, 0) / count
-        m = cast(exact)
-        mean[c] = m
-        var[c] = _channel_spread(x, x, c, m) / count - (exact - m) ** 2
+        near = cast(_channel_sum(x, x, c, 0) / count)
+        shift, spread = _channel_shift(x, x, c, near), _channel_spread(x, x, c, near)
+        mean[c], var[c] = moments(near, shift / count, spread / count)
 
 
 def _apply_loop(x, mean, scale, shift, y):
@@ -146,9 +147,9 @@ def _layer_loop(x, w, b, eps, y, mean, invstd):
     cast = x.dtype.type
     for r in prange(rows):
         xr, yr = x[r], y[r]
-        exact = row_sum(xr) / n
+        exact, var = row_moments(xr)
         m = cast(exact)
-        s = cast(1.0 / sqrt(row_spread(xr, m) / n - (exact - m) ** 2 + eps))
+        s = cast(1.0 / sqrt(var + eps))
         mean[r] = m
         invstd[r] = s
         for j in range(n):

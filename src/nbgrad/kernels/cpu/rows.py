@@ -102,11 +102,13 @@ def channel_total(term):
 # Terms: of an entry, of two, and of two with a number, which is in the dtype of the entries.
 entry = folded(lambda x, y, number: x)
 product = folded(lambda x, y, number: x * y)
+centred = folded(lambda x, y, mean: x - mean)
 centred_square = folded(lambda x, y, mean: (x - mean) * (x - mean))
 centred_product = folded(lambda g, x, mean: g * (x - mean))
 _exponential = folded(lambda x, y, m: exp(x - m))
 
-_sum, _dot, _spread, _exp_sum = map(_total, (entry, product, centred_square, _exponential))
+_sum, _dot, _exp_sum = map(_total, (entry, product, _exponential))
+_shift, _spread = map(_total, (centred, centred_square))
 #: sum(g * (x - mean))
 row_centred_dot = _total(centred_product)
 
@@ -124,9 +126,21 @@ def row_dot(x, y):
 
 
 @inline
-def row_spread(x, mean):
-    """sum((x - mean)^2), in float64; mean in the dtype of x."""
-    return _spread(x, x, mean)
+def row_moments(x):
+    """The mean and the variance of a row, in float64."""
+    near = x.dtype.type(row_sum(x) / x.size)
+    return moments(near, _shift(x, x, near) / x.size, _spread(x, x, near) / x.size)
+
+
+@inline
+def moments(near, shift, spread):
+    """The same from a number near the mean and the means of x - near and of its square.
+
+    Sums of small differences are exact where the sum of the entries was rounded; of entries that
+    are all equal, the mean is the entry and the variance zero.
+    """
+    var = spread - shift * shift
+    return near + shift, 0.0 if var < 0 else var
 
 
 @inline
