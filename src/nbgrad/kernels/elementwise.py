@@ -7,13 +7,12 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
-from numba.np.numpy_support import from_dtype
 
 from nbgrad import config
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.expr import Expr, expand, topological
 from nbgrad.kernels import source
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.layout import Layout, expanded_strides, geometry, layout, tiles
 from nbgrad.kernels.options import use_threads
 
@@ -145,16 +144,8 @@ def _either(work: int, make: Callable[[bool], Callable]) -> Callable:
 
 
 def resolve(kernel, spec: Spec, operands: tuple[np.dtype, ...]):
-    """The machine code of a kernel of vectors, called without a look at the arguments' types.
-
-    A third of the cost of a small op is Numba finding out what it was called with; here that
-    is known, since storages are one-dimensional, contiguous, aligned and writable.
-    """
-    if spec.params or not hasattr(kernel, "overloads"):
-        return kernel
-    signature = tuple(types.Array(from_dtype(d), 1, "C") for d in operands)
-    kernel.compile(signature)
-    return kernel.overloads[signature].entry_point
+    """The machine code of a kernel over storages, which are vectors."""
+    return kernel if spec.params else entry_point(kernel, *[(d, 1) for d in operands])
 
 
 def _nothing(*args) -> None:

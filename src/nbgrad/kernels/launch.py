@@ -1,0 +1,30 @@
+"""Launches: kernels called by their machine code, with types known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import types
+from numba.np.numpy_support import from_dtype
+
+
+def entry_point(kernel, *arguments) -> Callable[..., None]:
+    """The machine code of a kernel, called without a look at the arguments' types.
+
+    A third of the cost of a small op is Numba finding out what it was called with. Who keeps the
+    launch in a table, by the layouts of its operands, knows that already.
+
+    Args:
+        arguments: for each argument of the kernel a pair (NumPy dtype, rank) of a C-contiguous,
+            aligned, writable array, or a Numba type such as `types.int64`.
+
+    A kernel that is no dispatcher (parallel where calls must take turns, or Python under
+    NUMBA_DISABLE_JIT) is given back as it is.
+    """
+    if not hasattr(kernel, "overloads"):
+        return kernel
+    signature = tuple([types.Array(from_dtype(np.dtype(a[0])), a[1], "C") if type(a) is tuple else a
+                       for a in arguments])
+    kernel.compile(signature)
+    return kernel.overloads[signature].entry_point
