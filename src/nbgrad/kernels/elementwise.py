@@ -7,6 +7,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from nbgrad import config
 from nbgrad.dtypes import dtype as DType
@@ -122,9 +123,9 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     make = kernel_strided if found is None else kernel_tiled
     table, steps = found or geometry(shape, strides, offsets)
     rows = int(table[1]) * (1 if found is None else int(table[2]) // source.TILE)
-    operands = (*np_dtypes, *(l.dtype.np for l in read), table.dtype)
+    operands = (*np_dtypes, *(l.dtype.np for l in read))
     kernel = _either(target[0].numel, lambda parallel: resolve(
-        make(made, steps, parallel and rows > 1), spec, operands))
+        make(made, steps, parallel and rows > 1), spec, operands, (table.dtype, 1)))
     return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)
 
 
@@ -143,9 +144,15 @@ def _either(work: int, make: Callable[[bool], Callable]) -> Callable:
     return run
 
 
-def resolve(kernel, spec: Spec, operands: tuple[np.dtype, ...]):
-    """The machine code of a kernel over storages, which are vectors."""
-    return kernel if spec.params else entry_point(kernel, *[(d, 1) for d in operands])
+def resolve(kernel, spec: Spec, storages: tuple[np.dtype, ...], *more):
+    """The machine code of a kernel of storages, params and what more it takes.
+
+    Among integers a param may be an int or a float: there the call says which.
+    """
+    if spec.params and spec.compute.category != 2:
+        return kernel
+    return entry_point(kernel, *[(d, 1) for d in storages], *[types.float64] * len(spec.params),
+                       *more)
 
 
 def _nothing(*args) -> None:

@@ -1,12 +1,15 @@
-"""Launches: kernels called by their machine code, with types known beforehand."""
+"""Launches: kernels called by their machine code, and the tables that keep them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import types
 from numba.np.numpy_support import from_dtype
+
+_MOST = 4096
 
 
 def entry_point(kernel, *arguments) -> Callable[..., None]:
@@ -28,3 +31,11 @@ def entry_point(kernel, *arguments) -> Callable[..., None]:
                        for a in arguments])
     kernel.compile(signature)
     return kernel.overloads[signature].entry_point
+
+
+def remember(table: dict, key: Any, value: Any) -> Any:
+    """Keep a value in a table, emptied first where it has grown too long; returns the value."""
+    if len(table) >= _MOST:
+        table.clear()
+    table[key] = value
+    return value

@@ -46,6 +46,11 @@ def empty(shape: int | tuple[int, ...], dtype) -> np.ndarray:
     return np.empty(shape, dtype) if count < LARGE else _lend(shape, count, np.dtype(dtype))
 
 
+def maker(size: int):
+    """The function that is `empty` for arrays of this size: NumPy's own where they are small."""
+    return np.empty if size < LARGE else empty
+
+
 def zeros(shape: int | tuple[int, ...], dtype) -> np.ndarray:
     """An array of this shape filled with zeros."""
     count = math.prod(shape) if isinstance(shape, tuple) else shape

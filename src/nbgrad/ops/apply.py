@@ -46,20 +46,18 @@ def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
         node_outputs(node, out)
     codes = op.saves(needs, attrs)
     if codes:
-        if codes == _BOTH:
-            if inputs[0]._counter is None and inputs[1]._counter is None:
-                node.saved = inputs
-            else:
-                save(node, inputs)
-        else:
-            outputs = (out,) if single else out
-            save(node, tuple([inputs[k] if k >= 0 else Saved(outputs[-1 - k], node)
-                              for k in codes]))
+        keep(node, codes, inputs, (out,) if single else out)
     return out
 
 
-_BOTH = (0, 1)
-_ONLY_OUTPUTS = (-1, -1)
+def keep(node: Node, codes: tuple[int, ...], inputs: tuple, outputs: tuple) -> None:
+    """Save for backward the inputs (0, 1, …) and the outputs (-1, -2, …) that `codes` name."""
+    save(node, inputs if codes == BOTH else tuple(
+        [inputs[k] if k >= 0 else Saved(outputs[-1 - k], node) for k in codes]))
+
+
+BOTH = (0, 1)
+ONLY_OUTPUTS = (-1, -1)
 
 
 def link(node: Node, inputs, following, attrs) -> Node:
@@ -74,7 +72,7 @@ def link(node: Node, inputs, following, attrs) -> Node:
         a, b = inputs
         key = (a._layout, b._layout)
         node.layouts = _PAIRS.get(key) or _pair(key)
-        node.ports = (a._port, b._port) if a._port >= 0 or b._port >= 0 else _ONLY_OUTPUTS
+        node.ports = (a._port, b._port) if a._port >= 0 or b._port >= 0 else ONLY_OUTPUTS
     else:
         node.layouts = tuple([t._layout for t in inputs])
         node.ports = tuple([t._port for t in inputs])

@@ -9,22 +9,23 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.dtypes import dtype as DType
+from nbgrad.engine import provenance
 from nbgrad.engine.backward import waiting_sum
 from nbgrad.engine.mode import state
-from nbgrad.engine.node import Node
+from nbgrad.engine.node import Node, next_number
 from nbgrad.engine.saved import unpack
 from nbgrad.formulas.elementwise import TABLE
-from nbgrad.formulas.expr import Expr, add, var
 from nbgrad.formulas.row import Row
 from nbgrad.kernels.elementwise import Plan, Spec, plan
+from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, broadcast_shapes
-from nbgrad.kernels.memory import LARGE, empty
-from nbgrad.ops.apply import apply
+from nbgrad.kernels.memory import maker
+from nbgrad.ops.apply import BOTH, ONLY_OUTPUTS, apply, keep
 from nbgrad.ops.op import Op
+from nbgrad.ops.pair import Pair, pair_of
 from nbgrad.tensor import Saved, Tensor
 
-_MOST_PLANS = 4096
-small = np.empty
+_NEEDS = ((False, False), (True, False), (False, True), (True, True))
 
 
 class Elementwise(Op):
@@ -35,7 +36,7 @@ class Elementwise(Op):
         self.label = f"{row.name.removesuffix('_b')}_"
         self.pair: Pair | Literal[False] | None = None
         self.codes: dict[tuple[bool, ...], tuple[int, ...]] = {}
-        self.plans: dict[tuple, Plan] = {}
+        self.launches: dict[tuple, tuple] = {}
         self.into: dict[tuple, Plan] = {}
         super().__init__()
         for name, code in {"self": 0, "other": 1, "exponent": 1, "result": -1}.items():
@@ -48,25 +49,61 @@ class Elementwise(Op):
         return codes
 
     def run(self, inputs: tuple[Tensor, ...], attrs: tuple) -> Tensor:
-        if len(inputs) == 2 and not attrs:  # unrolled: this is the price of every op
-            a, b = inputs
-            found = self.plans.get((a._layout, b._layout))
-            if found is None:
-                found = self._plan(self.plans, (a._layout, b._layout), inputs, attrs)
-            run, (own,), size, (np_dtype,) = found
-            out = small(size, np_dtype) if size < LARGE else empty(size, np_dtype)
-            run(out, a._data, b._data)
-            return Tensor(out, own)
         key: tuple = tuple([t._layout for t in inputs])
         if self.numbers:
             key += (type(attrs[-1]),)
-        found = self.plans.get(key)
-        if found is None:
-            found = self._plan(self.plans, key, inputs, attrs)
-        run, (own,), size, (np_dtype,) = found
-        out = small(size, np_dtype) if size < LARGE else empty(size, np_dtype)
-        run(out, *[t._data for t in inputs], *attrs)
-        return Tensor(out, own)
+        launch = self.launches.get(key) or self._launch(key, inputs, attrs)
+        run, make, size, np_dtype, own, _, _ = launch
+        data = make(size, np_dtype)
+        run(data, *[t._data for t in inputs], *attrs)
+        return Tensor(data, own)
+
+    def two(self, a: Tensor, b: Tensor) -> Tensor:
+        """`apply(self, (a, b))` written out: this is the price of every op of two tensors."""
+        key = (a._layout, b._layout)
+        launch = self.launches.get(key) or self._launch(key, (a, b), ())
+        run, make, size, np_dtype, own, layouts, codes = launch
+        data = make(size, np_dtype)
+        run(data, a._data, b._data)
+        out = Tensor(data, own)
+        if codes is None or not state.grad:
+            return out
+        if a._view is not None:
+            a._refresh()
+        if b._view is not None:
+            b._refresh()
+        first, second = a._node, b._node
+        if first is None and second is None:
+            return out
+        node = self.node()
+        node.number = next_number()
+        node.next = (first, second)
+        node.layouts = layouts
+        node.ports = ONLY_OUTPUTS if a._port < 0 and b._port < 0 else (a._port, b._port)
+        node.attrs = node.saved = ()
+        node.hooks = node.versions = None
+        node.place = provenance.here(2) if state.anomaly else None
+        out._node = node
+        kept = codes[(first is not None) + 2 * (second is not None)]
+        if kept == BOTH and a._counter is None and b._counter is None:
+            node.saved = (a, b)
+        elif kept:
+            keep(node, kept, (a, b), (out,))
+        return out
+
+    def _launch(self, key: tuple, inputs: tuple[Tensor, ...], attrs: tuple) -> tuple:
+        """A plan as an exact tuple, which Python takes apart quickly.
+
+        The kernel, how to make the result, its size, dtype and layout; the layouts of the inputs;
+        and for ops of two tensors what to save given which of them want a gradient.
+        """
+        run, (own,), size, (np_dtype,) = self._plan(inputs, attrs)
+        codes = None
+        if len(inputs) == 2 and own.dtype.category == 2:
+            codes = tuple([self.saves(needs, ()) for needs in _NEEDS])
+        layouts = tuple([t._layout for t in inputs])
+        launch = (run, maker(size), size, np_dtype, own, layouts, codes)
+        return remember(self.launches, key, launch)
 
     def run_into(self, target: Tensor, others: tuple[Tensor, ...], attrs: tuple) -> None:
         for t in others:
@@ -78,11 +115,10 @@ class Elementwise(Op):
         key = (whole, type(attrs[-1]) if self.numbers else None, *[t._layout for t in inputs])
         found = self.into.get(key)
         if found is None:
-            found = self._plan(self.into, key, inputs, attrs, target, whole)
+            found = remember(self.into, key, self._plan(inputs, attrs, target, whole))
         found.run(target._data, *[t._data for t in others], *attrs)
 
-    def _plan(self, table, key, inputs, attrs, target: Tensor | None = None,
-              whole: bool = False) -> Plan:
+    def _plan(self, inputs, attrs, target: Tensor | None = None, whole: bool = False) -> Plan:
         layouts = tuple(t._layout for t in inputs)
         shape = broadcast_shapes(*(l.shape for l in layouts))
         if shape is None:
@@ -102,12 +138,7 @@ class Elementwise(Op):
         row = self.row
         spec = Spec(row.name, (row.formula,), row.inputs, row.params, row.kind, compute, (result,),
                     into=row.inputs[:1] if target is not None else ())
-        made = plan(spec, shape, layouts, out, whole)
-        if self.numbers and compute.category == 2 and type(attrs[-1]) is not float:
-            run, count = made.run, self.numbers
-            made = made._replace(
-                run=lambda *args: run(*args[:-count], *map(float, args[-count:])))
-        return _keep(table, key, made)
+        return plan(spec, shape, layouts, out, whole)
 
     def result(self, layouts: tuple[Layout, ...], numbers: tuple = ()) -> tuple[DType, DType]:
         """The dtypes to compute in and to return."""
@@ -135,7 +166,7 @@ class Elementwise(Op):
             if a is b and a is grad._layout and first is not None and second is not None:
                 pair = self.pair
                 if pair is None:
-                    pair = self.pair = pair_of(self)
+                    pair = self.pair = pair_of(self.row, self.numbers)
                 if pair is not False:
                     total = waiting_sum(second) if node.hooks is None else None
                     if total is not None and total._layout is a:
@@ -210,72 +241,6 @@ def program(op: Elementwise, needs: tuple[bool, ...]) -> tuple:
         derived = _OPS.get(row) or _Derived(row, op.row.params)
         steps.append((derived, tuple(None if t == -2 else codes.index(t) for t in takes)))
     return tuple(steps)
-
-
-class Pair:
-    """Both gradients of a binary op in one kernel, for operands of one layout."""
-
-    def __init__(self, op: Elementwise) -> None:
-        row = op.row
-        self.codes = row.saves((True, True))
-        names = (*row.inputs, "y")
-        self.inputs = (row.seed, *(names[k] if k >= 0 else "y" for k in self.codes))
-        self.row, self.params = row, row.params
-        self.plans: dict[Layout, Plan] = {}
-        self.sums: dict[Layout, Plan] = {}
-
-    def both(self, grad: Tensor, values: tuple, attrs: tuple) -> tuple[Tensor, Tensor]:
-        own = grad._layout
-        run, layouts, size, np_dtypes = self.plans.get(own) or self._plan(own)
-        np_dtype = np_dtypes[0]
-        make = small if size < LARGE else empty
-        ga, gb = make(size, np_dtype), make(size, np_dtype)
-        if len(values) == 2 and not attrs:
-            run(ga, gb, grad._data, values[0]._data, values[1]._data)
-        else:
-            run(ga, gb, grad._data, *[v._data for v in values], *attrs)
-        return Tensor(ga, layouts[0]), Tensor(gb, layouts[1])
-
-    def add(self, grad: Tensor, values: tuple, attrs: tuple, total: Tensor) -> Tensor:
-        """The first gradient; the second is added to `total`."""
-        own = grad._layout
-        run, layouts, size, np_dtypes = self.sums.get(own) or self._plan_sum(own)
-        ga = small(size, np_dtypes[0]) if size < LARGE else empty(size, np_dtypes[0])
-        if len(values) == 2 and not attrs:
-            run(ga, total._data, grad._data, values[0]._data, values[1]._data)
-        else:
-            run(ga, total._data, grad._data, *[v._data for v in values], *attrs)
-        return Tensor(ga, layouts[0])
-
-    def _plan(self, own: Layout) -> Plan:
-        made = plan(self._spec(own, self.row.pullbacks, self.inputs), own.shape,
-                    (own,) * len(self.inputs))
-        return _keep(self.plans, own, made)
-
-    def _plan_sum(self, own: Layout) -> Plan:
-        first, second = self.row.pullbacks
-        spec = self._spec(own, (first, add(var("total"), second)), (*self.inputs, "total"))
-        made = plan(spec._replace(into=("out", "total")), own.shape, (own,) * len(spec.inputs),
-                    (own, own), whole=True)
-        return _keep(self.sums, own, made)
-
-    def _spec(self, own: Layout, outputs: tuple[Expr, ...], inputs: tuple[str, ...]) -> Spec:
-        return Spec(f"{self.row.name}_vjp", outputs, inputs, self.params, "arith", own.dtype,
-                    (own.dtype, own.dtype))
-
-
-def _keep(plans: dict, key, made: Plan) -> Plan:
-    if len(plans) >= _MOST_PLANS:
-        plans.clear()
-    plans[key] = made
-    return made
-
-
-def pair_of(op: Elementwise) -> Pair | Literal[False]:
-    """The fused backward of a binary op that computes something for both inputs."""
-    simple = all(e.is_var for e in op.row.pullbacks)
-    constant = any(e.is_const for e in op.row.pullbacks)
-    return False if simple or constant or op.numbers else Pair(op)
 
 
 def reduce_to(grad: Tensor, like: Layout) -> Tensor:
@@ -369,7 +334,7 @@ def accumulate_(self: Tensor, other: Tensor) -> None:
         own, row = self._layout, TABLE["add"]
         spec = Spec("add", (row.formula,), ("a", "b"), (), "arith", own.dtype, (own.dtype,),
                     into=("a",))
-        found = _keep(_sums, key, plan(spec, own.shape, key, (own,), whole=True))
+        found = remember(_sums, key, plan(spec, own.shape, key, (own,), whole=True))
     found.run(self._data, other._data)
 
 
@@ -383,5 +348,5 @@ def write(storage: np.ndarray, own: Layout, source: Tensor) -> None:
     if found is None:
         row = TABLE["clone"]
         spec = Spec("copy", (row.formula,), row.inputs, (), "arith", key[1].dtype, (own.dtype,))
-        found = _keep(_copies, key, plan(spec, own.shape, key[1:], (own,)))
+        found = remember(_copies, key, plan(spec, own.shape, key[1:], (own,)))
     found.run(storage, source._data)

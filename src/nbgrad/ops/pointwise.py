@@ -37,11 +37,12 @@ def unary(name: str):
 def binary(name: str):
     """(function, in-place function) of a row with two inputs, either of which may be a number."""
     op = OPS[name]
+    two = op.two
 
     def function(input, other) -> Tensor:
         if isinstance(other, Tensor):
             if isinstance(input, Tensor):
-                return apply(op, (input, other))
+                return two(input, other)
             left = number(input)
             if left is None:
                 raise _reject(name, 1, input)
@@ -75,12 +76,12 @@ def document(function, name: str, suffix: str = ""):
 
 def operator_of(name: str, reflected: bool = False):
     """A method like `__mul__`: NotImplemented for operands that are neither tensor nor number."""
-    op = OPS[name]
+    two = OPS[name].two
     bound = with_number(name, "a" if reflected else "b")
 
     def method(self, other):
         if isinstance(other, Tensor):
-            return apply(op, (other, self) if reflected else (self, other))
+            return two(other, self) if reflected else two(self, other)
         if type(other) in NUMBERS:
             return apply(bound, (self,), (other,))
         if isinstance(other, np.ndarray):
