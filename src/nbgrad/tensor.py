@@ -122,13 +122,13 @@ _ENGINE_REFERENCES = 4
 class Saved:
     """An output kept for backward without owning the tensor, which owns its node."""
 
-    __slots__ = ("_counter", "_data", "_layout", "maker", "port")
+    __slots__ = ("_counter", "_data", "_layout", "port")
 
-    def __init__(self, tensor: Tensor, node: Node, port: int | None = None) -> None:
+    def __init__(self, tensor: Tensor, port: int) -> None:
         if tensor._counter is None:
             tensor._counter = Counter()
         self._counter, self._data, self._layout = tensor._counter, tensor._data, tensor._layout
-        self.maker, self.port = weakref.ref(node), tensor._port if port is None else port
+        self.port = port
 
     def tensor(self, node: Node) -> Tensor:
         made = Tensor(self._data, self._layout)
@@ -136,8 +136,8 @@ class Saved:
         made._node, made._port = node, self.port
         return made
 
-    def made_by(self):
-        return self.maker(), max(self.port, 0)
+    def made_by(self, node: Node):
+        return node, max(self.port, 0)
 
     def describe(self) -> str:
         return describe(self._layout)
@@ -326,7 +326,7 @@ class Tensor:
             self._counter = Counter()
         return self._counter
 
-    def made_by(self):
+    def made_by(self, saver: Node):
         """The node this tensor is an output of and the output's number; None for a leaf."""
         return None if self.is_leaf else (self._node, max(self._port, 0))
 

@@ -219,7 +219,7 @@ def _record(node: _FunctionNode, inputs: list[Tensor], outs: tuple) -> tuple:
         where.append(len(values))
         is_input = any(t is i for i in inputs)
         if id(t) in saved_as and not (is_input and saved_as[id(t)][0] is not t):
-            values.append(Saved(t, node, saved_as[id(t)][1]))
+            values.append(Saved(t, saved_as[id(t)][1]))
         else:
             values.append(t)
     node._saved_positions = where

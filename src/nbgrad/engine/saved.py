@@ -21,11 +21,8 @@ DETACHED = (
 class Counter:
     """How often a storage was written to, and by what last; shared by all views of it."""
 
-    __slots__ = ("count", "writer")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.writer: tuple[str, provenance.Place | None] | None = None
+    count = 0  # a class's attributes until the first write: most counters never see one
+    writer: tuple[str, provenance.Place | None] | None = None
 
     def bump(self, op: str) -> None:
         self.count += 1
@@ -70,7 +67,7 @@ def _checked(node: Node, values: tuple) -> tuple:
 
 def _written(node: Node, value, expected: int) -> str:
     anomaly = state.anomaly
-    maker = value.made_by()
+    maker = value.made_by(node)
     output = f", which is output {maker[1]} of {maker[0].name()}," if maker else ""
     hint = (
         "Hint: the backtrace further above shows the operation that failed to compute its "

@@ -49,7 +49,7 @@ __all__ = [
 def _row(name: str, input: Tensor, attrs: tuple = (), inplace: bool = False) -> Tensor:
     """Run an elementwise row, in place if asked."""
     expect_tensor(name, input=input)
-    return apply_(OPS[name], input, (), attrs) if inplace else apply(OPS[name], (input,), attrs)
+    return apply_(OPS[name], input, (), attrs) if inplace else OPS[name].one(input, attrs)
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

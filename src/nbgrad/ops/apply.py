@@ -53,11 +53,11 @@ def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
 def keep(node: Node, codes: tuple[int, ...], inputs: tuple, outputs: tuple) -> None:
     """Save for backward the inputs (0, 1, …) and the outputs (-1, -2, …) that `codes` name."""
     save(node, inputs if codes == BOTH else tuple(
-        [inputs[k] if k >= 0 else Saved(outputs[-1 - k], node) for k in codes]))
+        [inputs[k] if k >= 0 else Saved(outputs[-1 - k], outputs[-1 - k]._port) for k in codes]))
 
 
-BOTH = (0, 1)
-ONLY_OUTPUTS = (-1, -1)
+INPUT, BOTH = (0,), (0, 1)
+ONLY_OUTPUT, ONLY_OUTPUTS = (-1,), (-1, -1)
 
 
 def link(node: Node, inputs, following, attrs) -> Node:
@@ -159,7 +159,7 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
     counter.bump(label or op.label)
     if recording:
         if codes:
-            node.saved = tuple([before if k == 0 else inputs[k] if k > 0 else Saved(target, node, -1)
+            node.saved = tuple([before if k == 0 else inputs[k] if k > 0 else Saved(target, -1)
                                 for k in codes])
             node.versions = tuple([versions[k] if k > 0 else version(v)
                                    for k, v in zip(codes, node.saved)])

@@ -20,7 +20,7 @@ from nbgrad.kernels.elementwise import Plan, Spec, plan
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, broadcast_shapes
 from nbgrad.kernels.memory import maker
-from nbgrad.ops.apply import BOTH, ONLY_OUTPUTS, apply, keep
+from nbgrad.ops.apply import BOTH, INPUT, ONLY_OUTPUT, ONLY_OUTPUTS, apply, keep
 from nbgrad.ops.op import Op
 from nbgrad.ops.pair import Pair, pair_of
 from nbgrad.tensor import Saved, Tensor
@@ -91,16 +91,50 @@ class Elementwise(Op):
             keep(node, kept, (a, b), (out,))
         return out
 
+    def one(self, x: Tensor, attrs: tuple = ()) -> Tensor:
+        """`apply(self, (x,), attrs)` written out, as `two`."""
+        key = (x._layout, type(attrs[-1])) if self.numbers else (x._layout,)
+        launch = self.launches.get(key) or self._launch(key, (x,), attrs)
+        run, make, size, np_dtype, own, layouts, codes = launch
+        data = make(size, np_dtype)
+        run(data, x._data, *attrs)
+        out = Tensor(data, own)
+        if codes is None or not state.grad:
+            return out
+        if x._view is not None:
+            x._refresh()
+        before = x._node
+        if before is None:
+            return out
+        node = self.node()
+        node.number = next_number()
+        node.next = (before,)
+        node.layouts = layouts
+        node.ports = ONLY_OUTPUT if x._port < 0 else (x._port,)
+        node.attrs = attrs
+        node.saved = ()
+        node.hooks = node.versions = None
+        node.place = provenance.here(2) if state.anomaly else None
+        out._node = node
+        kept = codes[1]
+        if kept == INPUT and x._counter is None:
+            node.saved = (x,)
+        elif kept == ONLY_OUTPUT:
+            node.saved = (Saved(out, -1),)
+        elif kept:
+            keep(node, kept, (x,), (out,))
+        return out
+
     def _launch(self, key: tuple, inputs: tuple[Tensor, ...], attrs: tuple) -> tuple:
         """A plan as an exact tuple, which Python takes apart quickly.
 
         The kernel, how to make the result, its size, dtype and layout; the layouts of the inputs;
-        and for ops of two tensors what to save given which of them want a gradient.
+        and what to save given which of one or two inputs want a gradient, if any can.
         """
         run, (own,), size, (np_dtype,) = self._plan(inputs, attrs)
         codes = None
-        if len(inputs) == 2 and own.dtype.category == 2:
-            codes = tuple([self.saves(needs, ()) for needs in _NEEDS])
+        if len(inputs) <= 2 and own.dtype.category == 2:
+            codes = tuple([self.saves(needs[:len(inputs)], ()) for needs in _NEEDS])
         layouts = tuple([t._layout for t in inputs])
         launch = (run, maker(size), size, np_dtype, own, layouts, codes)
         return remember(self.launches, key, launch)

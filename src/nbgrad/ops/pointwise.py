@@ -22,11 +22,12 @@ def _reject(name: str, position: int, value) -> TypeError:
 def unary(name: str):
     """(function, in-place function) of a row with one input."""
     op = OPS[name]
+    one = op.one
 
     def function(input: Tensor) -> Tensor:
         if not isinstance(input, Tensor):
             raise _reject(name, 1, input)
-        return apply(op, (input,))
+        return one(input)
 
     def function_(input: Tensor) -> Tensor:
         return apply_(op, input)
@@ -46,11 +47,11 @@ def binary(name: str):
             left = number(input)
             if left is None:
                 raise _reject(name, 1, input)
-            return apply(with_number(name, "a"), (other,), (left,))
+            return with_number(name, "a").one(other, (left,))
         right = number(other)
         if right is None or not isinstance(input, Tensor):
             raise _reject(name, 1 if right is not None else 2, input if right is not None else other)
-        return apply(with_number(name, "b"), (input,), (right,))
+        return with_number(name, "b").one(input, (right,))
 
     def function_(input: Tensor, other) -> Tensor:
         if isinstance(other, np.ndarray):
@@ -77,17 +78,17 @@ def document(function, name: str, suffix: str = ""):
 def operator_of(name: str, reflected: bool = False):
     """A method like `__mul__`: NotImplemented for operands that are neither tensor nor number."""
     two = OPS[name].two
-    bound = with_number(name, "a" if reflected else "b")
+    one = with_number(name, "a" if reflected else "b").one
 
     def method(self, other):
         if isinstance(other, Tensor):
             return two(other, self) if reflected else two(self, other)
         if type(other) in NUMBERS:
-            return apply(bound, (self,), (other,))
+            return one(self, (other,))
         if isinstance(other, np.ndarray):
             return method(self, from_numpy(other))
         value = number(other)
-        return NotImplemented if value is None else apply(bound, (self,), (value,))
+        return NotImplemented if value is None else one(self, (value,))
 
     return method
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels.layout import layout
@@ -50,6 +51,7 @@ def sizes(args: tuple) -> tuple[int, ...]:
     return tuple([int(a) for a in args])
 
 
+@lru_cache(1024)
 def infer_size(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
     """A shape with its one -1 worked out."""
     if any(n < -1 for n in shape):
@@ -100,7 +102,7 @@ def clone(t: Tensor, contiguous: bool = False) -> Tensor:
     """A copy with its own memory, through which gradients pass."""
     if contiguous and not t._layout.contiguous:
         return apply(CONTIGUOUS, (t,))
-    return apply(OPS["clone"], (t,))
+    return OPS["clone"].one(t)
 
 
 def contiguous(t: Tensor, memory_format=None) -> Tensor:

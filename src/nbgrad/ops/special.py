@@ -7,7 +7,7 @@ import numpy as np
 from nbgrad import dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.elementwise import OPS, can_cast, promote, with_number
+from nbgrad.ops.elementwise import OPS, Elementwise, can_cast, promote, with_number
 from nbgrad.ops.pointwise import FUNCTIONS as PLAIN
 from nbgrad.ops.pointwise import document
 from nbgrad.tensor import Tensor
@@ -63,13 +63,13 @@ _EXPONENTS = {2: "square", 3: "cube", 0.5: "sqrt_pow"}
 def pow_(input, exponent) -> Tensor:
     """input ** exponent; exponents 2, 3 and 0.5 have kernels of their own."""
     known = _small_power(input, exponent)
-    return _pow(input, exponent) if known is None else apply(*known)
+    return _pow(input, exponent) if known is None else known.one(input)
 
 
 def pow_in_place(input: Tensor, exponent) -> Tensor:
     """input ** exponent, in place."""
     known = _small_power(input, exponent)
-    return _pow_(input, exponent) if known is None else apply_(known[0], input)
+    return _pow_(input, exponent) if known is None else apply_(known, input)
 
 
 def _small_power(input, exponent):
@@ -81,7 +81,7 @@ def _small_power(input, exponent):
     name = _EXPONENTS.get(exponent)
     if name is None or (whole and isinstance(exponent, float)):
         return None
-    return OPS[name], (input,)
+    return OPS[name]
 
 
 def rsub(input: Tensor, other, *, alpha=1) -> Tensor:
@@ -91,7 +91,7 @@ def rsub(input: Tensor, other, *, alpha=1) -> Tensor:
 
 def clamp(input: Tensor, min=None, max=None) -> Tensor:
     """Values below `min` become `min`, above `max` become `max`; both may be tensors."""
-    return _clamp(input, min, max, apply, PLAIN["maximum"], PLAIN["minimum"])
+    return _clamp(input, min, max, Elementwise.one, PLAIN["maximum"], PLAIN["minimum"])
 
 
 def clamp_(input: Tensor, min=None, max=None) -> Tensor:
@@ -100,7 +100,7 @@ def clamp_(input: Tensor, min=None, max=None) -> Tensor:
     if not can_cast(common, input._layout.dtype):
         raise RuntimeError(f"result type {common.legacy} can't be cast to the desired output type "
                            f"{input._layout.dtype.legacy}")
-    return _clamp(input, min, max, lambda op, inputs, attrs: apply_(op, inputs[0], (), attrs),
+    return _clamp(input, min, max, lambda op, t, attrs: apply_(op, t, (), attrs),
                   PLAIN["maximum_"], PLAIN["minimum_"])
 
 
@@ -114,7 +114,7 @@ def _clamp(input, low, high, run, maximum, minimum) -> Tensor:
     if input._layout.dtype.category < 2 and any(isinstance(v, float) for v in bounds):
         input = input.to(dtypes.get_default_dtype())
     name = "clamp" if len(bounds) == 2 else "clamp_min" if high is None else "clamp_max"
-    return run(OPS[name], (input,), bounds)
+    return run(OPS[name], input, bounds)
 
 
 def clamp_min(input: Tensor, min) -> Tensor:
@@ -160,8 +160,8 @@ def _repairs(input: Tensor, nan, posinf, neginf) -> tuple[float, float, float]:
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)); with `eps`, x is first clamped to [eps, 1 - eps]."""
     if eps is None:
-        return apply(OPS["logit"], (input,))
-    return apply(OPS["logit_eps"], (input,), (float(eps),))
+        return OPS["logit"].one(input)
+    return OPS["logit_eps"].one(input, (float(eps),))
 
 
 def lerp(input: Tensor, end: Tensor, weight) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.index import add_flat
+from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, collapse, contiguous_strides, layout
 from nbgrad.ops.apply import apply, record, view
 from nbgrad.ops.elementwise import reduce_to, write
@@ -18,13 +21,21 @@ Window = tuple[tuple[int, ...], tuple[int, ...], int]
 class ViewOp(Op):
     """An op given by the window it opens on a layout."""
 
+    def __init__(self) -> None:
+        self.opened: dict[tuple, Layout] = {}
+        super().__init__()
+
     def window(self, own: Layout, *attrs) -> Window:
         """Shape, strides and offset of the result."""
         raise NotImplementedError
 
     def run(self, inputs, attrs) -> Tensor:
         (t,) = inputs
-        return Tensor(t._data, layout(t._layout.dtype, *self.window(t._layout, *attrs)))
+        return Tensor(t._data, self.opened.get((t._layout, attrs)) or self.open(t._layout, attrs))
+
+    def open(self, own: Layout, attrs: tuple) -> Layout:
+        """The layout of the result."""
+        return remember(self.opened, (own, attrs), layout(own.dtype, *self.window(own, *attrs)))
 
     def backward(self, node, grad):
         """By default: the gradient laid into zeros where the window was."""
@@ -331,6 +342,7 @@ class Stack(Op):
 CAT, STACK = Cat(), Stack()
 
 
+@lru_cache(1024)
 def view_strides(own: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """Strides that show the same elements in another shape without a copy, or None.
 

@@ -50,7 +50,7 @@ def to(input: Tensor, *args, dtype=None, device=None, non_blocking: bool = False
     devices.resolve(device)
     target = input._layout.dtype if dtype is None else dtypes.as_dtype(dtype)
     if target is input._layout.dtype:
-        return apply(OPS["clone"], (input,)) if copy else input
+        return OPS["clone"].one(input) if copy else input
     return apply(CASTS[target], (input,))
 
 
@@ -119,4 +119,4 @@ def zero_(input: Tensor) -> Tensor:
 
 def fill(input: Tensor, value) -> Tensor:
     """A copy of the tensor's shape and dtype with one value everywhere."""
-    return fill_(apply(OPS["clone"], (input,)), value)
+    return fill_(OPS["clone"].one(input), value)
