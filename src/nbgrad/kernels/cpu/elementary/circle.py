@@ -11,6 +11,7 @@ from nbgrad.kernels.cpu.elementary.parts import (
     ROUND,
     f32,
     f64,
+    fma,
     integer_64,
     polynomial,
 )
@@ -33,11 +34,11 @@ PIO2_A, PIO2_B, PIO2_C = 1.57079632673412561417, 6.07710050630396597660e-11, 2.0
 @folded
 def _quadrant(x):
     """n, r and what r lost to rounding."""
-    t = x * (2 / math.pi) + ROUND
+    t = fma(x, 2 / math.pi, ROUND)
     n = t - ROUND
-    w = x - n * PIO2_A
-    r = w - n * PIO2_B
-    low = (w - r) - n * PIO2_B - n * PIO2_C
+    w = fma(-n, PIO2_A, x)
+    r = fma(-n, PIO2_B, w)
+    low = fma(-n, PIO2_C, fma(-n, PIO2_B, w - r))
     total = r + low
     return integer_64(t), total, low - (total - r)
 
@@ -46,8 +47,8 @@ def _quadrant(x):
 def _circle_32(n, r):
     """sin(n pi / 2 + r)."""
     u = r * r
-    sine = r * u * _SIN_32(u) + r
-    cosine = ONE_32 - (HALF_32 * u - u * u * _COS_32(u))
+    sine = fma(r * u, _SIN_32(u), r)
+    cosine = ONE_32 - fma(-(u * u), _COS_32(u), HALF_32 * u)
     y = sine if (n & 1) == 0 else cosine
     return y if (n & 2) == 0 else -y
 
@@ -55,8 +56,8 @@ def _circle_32(n, r):
 @folded
 def _circle_64(n, r, low):
     u = r * r
-    sine = r * u * _SIN_64(u) + low * (1.0 - 0.5 * u) + r
-    cosine = 1.0 - (0.5 * u - u * u * _COS_64(u) + r * low)
+    sine = fma(r * u, _SIN_64(u), low * fma(-0.5, u, 1.0)) + r
+    cosine = 1.0 - fma(r, low, fma(-(u * u), _COS_64(u), 0.5 * u))
     y = sine if (n & 1) == 0 else cosine
     return y if (n & 2) == 0 else -y
 

@@ -8,6 +8,7 @@ from nbgrad.kernels.cpu.elementary.parts import (
     ROUND_32,
     f32,
     f64,
+    fma,
     integer_32,
     polynomial,
     power_of_two_32,
@@ -40,11 +41,11 @@ def erf_32(x):
     """2^-g has a small exponent: written without the care of exp2."""
     a = abs(x)
     u = a * a
-    near = a * _ERF_32(u) + a
+    near = fma(a, _ERF_32(u), a)
     g = _ERFC_32(f32(4) if a > f32(4) else a)
     t = g + ROUND_32
     r = g - (t - ROUND_32)
-    far = ONE_32 - (r * _ERF_EXP2(r) + ONE_32) * power_of_two_32(integer_32(t))
+    far = fma(-fma(r, _ERF_EXP2(r), ONE_32), power_of_two_32(integer_32(t)), ONE_32)
     return np.copysign(near if a < f32(0.75) else far, x)
 
 
@@ -52,7 +53,7 @@ def erf_32(x):
 def erf_64(x):
     a = abs(x)
     u = a * a
-    near = a * _ERF_64(u) + a
+    near = fma(a, _ERF_64(u), a)
     b = 6.0 if a > 6.0 else a
-    far = 1.0 - exp_64(-(b * b)) * _ERFC_64((b - 2.5) / (b + 2.5))
+    far = fma(-exp_64(-(b * b)), _ERFC_64((b - 2.5) / (b + 2.5)), 1.0)
     return np.copysign(near if a < 1.0 else far, x)

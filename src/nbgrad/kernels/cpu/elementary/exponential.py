@@ -15,6 +15,7 @@ from nbgrad.kernels.cpu.elementary.parts import (
     TWO_32,
     f32,
     f64,
+    fma,
     head_64,
     i32,
     i64,
@@ -54,20 +55,20 @@ LOG2E_32 = f32(LOG2E)
 @folded
 def _reduced_32(x):
     """n, r and e^r - 1."""
-    t = x * LOG2E_32 + ROUND_32
+    t = fma(x, LOG2E_32, ROUND_32)
     n = t - ROUND_32
-    r = x - n * LN2_HIGH_32
-    r = r - n * LN2_LOW_32
-    return integer_32(t), r * r * _EXP_32(r) + r
+    r = fma(-n, LN2_HIGH_32, x)
+    r = fma(-n, LN2_LOW_32, r)
+    return integer_32(t), fma(r * r, _EXP_32(r), r)
 
 
 @folded
 def _reduced_64(x):
-    t = x * LOG2E + ROUND
+    t = fma(x, LOG2E, ROUND)
     n = t - ROUND
-    r = x - n * LN2_HIGH
-    r = r - n * LN2_LOW
-    return integer_64(t), r * r * _EXP_64(r) + r
+    r = fma(-n, LN2_HIGH, x)
+    r = fma(-n, LN2_LOW, r)
+    return integer_64(t), fma(r * r, _EXP_64(r), r)
 
 
 @folded
@@ -92,7 +93,7 @@ def exp2_32(x):
     x = f32(-151) if x < f32(-151) else x
     t = x + ROUND_32
     r = x - (t - ROUND_32)
-    return scaled_32(r * _EXP2_32(r) + ONE_32, integer_32(t))
+    return scaled_32(fma(r, _EXP2_32(r), ONE_32), integer_32(t))
 
 
 @folded
@@ -101,7 +102,7 @@ def exp2_64(x):
     x = -1076.0 if x < -1076.0 else x
     t = x + ROUND
     r = x - (t - ROUND)
-    return scaled_64(r * _EXP2_64(r) + 1.0, integer_64(t))
+    return scaled_64(fma(r, _EXP2_64(r), 1.0), integer_64(t))
 
 
 @folded
@@ -150,7 +151,7 @@ def tanh_32(x):
     a = abs(x)
     u = a * a
     far = ONE_32 - TWO_32 / (exp_32(a + a) + ONE_32)
-    return np.copysign(a * u * _TANH_32(u) + a if a < f32(0.55) else far, x)
+    return np.copysign(fma(a * u, _TANH_32(u), a) if a < f32(0.55) else far, x)
 
 
 @folded
@@ -158,4 +159,4 @@ def tanh_64(x):
     a = abs(x)
     u = a * a
     far = 1.0 - 2.0 / (exp_64(a + a) + 1.0)
-    return np.copysign(a * u * _TANH_64(u) + a if a < 0.55 else far, x)
+    return np.copysign(fma(a * u, _TANH_64(u), a) if a < 0.55 else far, x)

@@ -14,6 +14,7 @@ from nbgrad.kernels.cpu.elementary.parts import (
     ONE_32,
     f32,
     f64,
+    fma,
     head_64,
     polynomial,
     split_32,
@@ -59,9 +60,9 @@ def log_32(x):
     n, f = split_32(x * f32(2.0**23) if tiny else x)
     n = n - f32(23) if tiny else n
     s = f * f
-    y = f * s * _LOG_32(f) + n * LN2_LOW_32
-    y = y - HALF_32 * s + f
-    return _log_special_32(x, y + n * LN2_HIGH_32)
+    y = fma(f * s, _LOG_32(f), n * LN2_LOW_32)
+    y = fma(-HALF_32, s, y) + f
+    return _log_special_32(x, fma(n, LN2_HIGH_32, y))
 
 
 @folded
@@ -73,8 +74,8 @@ def log_64(x):
     s = f / (2.0 + f)
     u = s * s
     h = 0.5 * f * f
-    y = s * (h + u * _LOG_64(u)) + n * LN2_LOW
-    return _log_special_64(x, (y - h + f) + n * LN2_HIGH)
+    y = fma(s, fma(u, _LOG_64(u), h), n * LN2_LOW)
+    return _log_special_64(x, fma(n, LN2_HIGH, y - h + f))
 
 
 @folded
@@ -87,7 +88,7 @@ def _log_base_64(x, base_high, base_low, n_high, n_low):
     u = s * s
     h = 0.5 * f * f
     high = head_64(f - h)
-    low = (f - high) - h + s * (h + u * _LOG_64(u))
+    low = fma(s, fma(u, _LOG_64(u), h), (f - high) - h)
     y = high * base_high
     top = n * n_high + y
     rest = (n * n_high - top) + y + (low + high) * base_low + low * base_high + n * n_low

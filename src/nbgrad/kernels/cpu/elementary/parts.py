@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numba.extending import intrinsic
 
 from nbgrad.kernels.options import folded
 
@@ -21,12 +22,27 @@ ROOT_32, ROOT = i32(0x3F3504F3), i64(0x3FE6A09E667F3BCD)
 HIGH_BITS = i64(-(2**32))
 
 
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a b + c, with one rounding on machines that have the instruction.
+
+    Said where it is meant: a compiler that may fuse any sum takes either product of a b + c d, and
+    not the same one in every loop. The product and the sum marked here fuse with nothing else.
+    """
+    def codegen(context, builder, sig, args):
+        a, b, c = args
+        return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
+
+    return (a(a, a, a), codegen) if a == b == c else None
+
+
 def polynomial(dtype, *coefficients):
     """c0 + c1 x + c2 x^2 + ..., by Horner's scheme."""
     text = f"c{len(coefficients) - 1}"
     for k in range(len(coefficients) - 2, -1, -1):
-        text = f"({text} * x + c{k})"
-    return folded(eval(f"lambda x: {text}", {f"c{k}": dtype(c) for k, c in enumerate(coefficients)}))
+        text = f"fma({text}, x, c{k})"
+    names = {f"c{k}": dtype(c) for k, c in enumerate(coefficients)}
+    return folded(eval(f"lambda x: {text}", names | {"fma": fma}))
 
 
 @folded

@@ -17,6 +17,7 @@ from nbgrad.kernels.cpu.elementary.parts import (
     TWO_32,
     f32,
     f64,
+    fma,
     head_64,
     integer_64,
     polynomial,
@@ -33,9 +34,9 @@ def pow_32(a, b):
     z = f64(b) * log_64(abs(f64(a)))
     z = 110.0 if z > 110.0 else z
     z = -110.0 if z < -110.0 else z
-    t = z * LOG2E + ROUND
-    r = z - (t - ROUND) * LN2
-    y = f32((r * r * _POW_EXP(r) + r + 1.0) * power_of_two_64(integer_64(t)))
+    t = fma(z, LOG2E, ROUND)
+    r = fma(-(t - ROUND), LN2, z)
+    y = f32((fma(r * r, _POW_EXP(r), r) + 1.0) * power_of_two_64(integer_64(t)))
     y = ONE_32 if abs(a) == ONE_32 else y
     whole = np.floor(b) == b
     odd = whole & (np.floor(b * HALF_32) * TWO_32 != b)
