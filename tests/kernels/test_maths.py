@@ -97,6 +97,13 @@ def test_special_values(name, dtype):
     np.testing.assert_array_equal(np.signbit(found[zero]), np.signbit(exact[zero]))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoid(dtype):
+    x = rng.uniform(*((-87, 20) if dtype is np.float32 else (-700, 40)), 4 * COUNT).astype(dtype)
+    found = nbgrad.sigmoid(nbgrad.from_numpy(x)).numpy()
+    assert_close(found, 1 / (1 + np.exp(-x.astype(WIDER[dtype]))), 2, x)
+
+
 @kernel
 def powers(out, a, b):
     for i in range(out.size):

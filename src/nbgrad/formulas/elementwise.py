@@ -90,7 +90,10 @@ atan2 = primitive("atan2", "math.atan2({}, {})", inputs="a b", kind="float",
 # Error function, sigmoid and their kin
 erf = primitive("erf", "math.erf({})", d=(2 / math.sqrt(math.pi)) * exp(-(x * x)), kind="float")
 erfc = primitive("erfc", "math.erfc({})", d=(-2 / math.sqrt(math.pi)) * exp(-(x * x)), kind="float")
-sigmoid = primitive("sigmoid", formula=1 / (1 + exp(-x)), d=y * (1 - y), kind="float")
+# 1 / (1 + e^-x), for negative x as e^x / (1 + e^x): a sum near 1 adds less to the error of e^x
+_fading = exp(-abs_(x))
+sigmoid = primitive("sigmoid", formula=select(x < 0, _fading, 1) / (1 + _fading), d=y * (1 - y),
+                    kind="float")
 logit = row("logit", log(x / (1 - x)), d=select((x >= 0) & (x <= 1), 1 / (x * (1 - x)), math.nan),
             kind="float", domain=(0.1, 0.9))
 _inside = (x >= eps) & (x <= 1 - eps)

@@ -1,4 +1,7 @@
-"""The single door: every operation on tensors is run and recorded here."""
+"""The single door: every operation on tensors is run and recorded here.
+
+Elementwise.one and two are this door written out for the commonest ops.
+"""
 
 from __future__ import annotations
 
