@@ -5,6 +5,8 @@ Elementwise.one and two are this door written out for the commonest ops.
 
 from __future__ import annotations
 
+from typing import Any
+
 from nbgrad.engine import provenance
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node, hooks_of, next_number
@@ -76,6 +78,10 @@ def link(node: Node, inputs, following, attrs) -> Node:
         key = (a._layout, b._layout)
         node.layouts = _PAIRS.get(key) or _pair(key)
         node.ports = (a._port, b._port) if a._port >= 0 or b._port >= 0 else ONLY_OUTPUTS
+    elif len(inputs) == 1:
+        (a,) = inputs
+        node.layouts = (a._layout,)
+        node.ports = ONLY_OUTPUT if a._port < 0 else (a._port,)
     else:
         node.layouts = tuple([t._layout for t in inputs])
         node.ports = tuple([t._port for t in inputs])
@@ -99,22 +105,21 @@ def node_outputs(node: Node, outputs: tuple[Tensor, ...]) -> None:
             t._node, t._port = node, port
 
 
-def view(op: Op, t: Tensor, attrs: tuple = (), kind: str = "default") -> Tensor:
-    """Run an op whose result is a window on its input's memory; see Tensor._refresh."""
-    out = op.run((t,), attrs)
-    counter = t._count()
-    out._counter = counter
-    base = t
+def view(op: Any, t: Tensor, attrs: tuple = (), kind: str = "default") -> Tensor:
+    """Run a ViewOp, whose result is a window on its input's memory; see Tensor._refresh."""
+    own = t._layout
+    out = Tensor(t._data, op.opened.get((own, attrs)) or op.open(own, attrs))
+    counter = out._counter = t._count()
+    base, recording = t, state.grad
     if t._view is not None:
         t._refresh()
         base = t._view.base
         kind = t._view.kind if kind == "default" else kind
-    if not state.grad and kind == "default":
+    if not recording and kind == "default":
         kind = "no_grad"
     out._view = View(base, counter.count, kind)
-    if state.grad and t._node is not None and t._layout.dtype.category == 2:
-        node = link(op.node(), (t,), (t._node,), attrs)
-        out._node = node
+    if recording and t._node is not None and own.dtype.category == 2:
+        out._node = link(op.node(), (t,), (t._node,), attrs)
     return out
 
 

@@ -284,21 +284,25 @@ def unbind(t: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return views(UNBIND, t, (axis(t, dim),))
 
 
+@lru_cache(256)
+def _equal_parts(n: int, size: int) -> tuple[int, ...]:
+    if size < 0 or (size == 0 and n):
+        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
+    parts = [size] * (n // size) if size else []
+    return (*parts, n - sum(parts)) if sum(parts) < n or not parts else tuple(parts)
+
+
 def split(t: Tensor, split_size_or_sections, dim: int = 0) -> tuple[Tensor, ...]:
     """Consecutive parts along `dim`, of one size or of the sizes given."""
     d = axis(t, dim)
     n = t._layout.shape[d]
     size = split_size_or_sections
     if isinstance(size, int):
-        if size < 0 or (size == 0 and n):
-            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
-        parts = [size] * (n // size) if size else []
-        parts += [n - sum(parts)] if sum(parts) < n or not parts else []
-    else:
-        parts = list(size)
-        if sum(parts) != n or any(p < 0 for p in parts):
-            raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input "
-                               f"tensor's size at dimension {d}), but got split_sizes={parts}")
+        return views(SPLIT, t, (_equal_parts(n, size), d))
+    parts = list(size)
+    if sum(parts) != n or any(p < 0 for p in parts):
+        raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input "
+                           f"tensor's size at dimension {d}), but got split_sizes={parts}")
     return views(SPLIT, t, (tuple(parts), d))
 
 

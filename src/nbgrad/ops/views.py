@@ -262,6 +262,7 @@ class Multi(Op):
     """A view op that returns several windows, which may not be written through."""
 
     def __init__(self) -> None:
+        self.opened: dict[tuple, list[Layout]] = {}
         self.node = node_class(self.name, ("outputs",), op=self, back=self.backward)
 
     def windows(self, own: Layout, *attrs) -> list[Window]:
@@ -269,8 +270,13 @@ class Multi(Op):
 
     def run(self, inputs, attrs) -> tuple[Tensor, ...]:
         (t,) = inputs
-        own = t._layout
-        return tuple([Tensor(t._data, layout(own.dtype, *w)) for w in self.windows(own, *attrs)])
+        opened = self.opened.get((t._layout, attrs))
+        if opened is None:
+            own = t._layout
+            opened = [layout(own.dtype, *w) for w in self.windows(own, *attrs)]
+            remember(self.opened, (own, attrs), opened)
+        data = t._data
+        return tuple([Tensor(data, own) for own in opened])
 
 
 class Unbind(Multi):
