@@ -125,6 +125,12 @@ class Elementwise(Op):
             keep(node, kept, (x,), (out,))
         return out
 
+    def of(self, *inputs: Tensor, attrs: tuple = ()) -> Tensor:
+        """`apply(self, inputs, attrs)` in its shortest form."""
+        if len(inputs) == 1:
+            return self.one(inputs[0], attrs)
+        return apply(self, inputs, attrs) if attrs or len(inputs) > 2 else self.two(*inputs)
+
     def _launch(self, key: tuple, inputs: tuple[Tensor, ...], attrs: tuple) -> tuple:
         """A plan as an exact tuple, which Python takes apart quickly.
 
@@ -221,9 +227,10 @@ class Elementwise(Op):
             elif not op.row.inputs:
                 part = grad.new_zeros(grad.shape)
             else:
-                args = tuple([grad if t is None else _value(values[t], node) for t in takes])
-                part = apply(op, args, op.pick(node.attrs))
-            grads.append(reduce_to(part, node.layouts[k]))
+                part = op.of(*[grad if t is None else _value(values[t], node) for t in takes],
+                             attrs=op.pick(node.attrs))
+            own = node.layouts[k]
+            grads.append(part if part._layout is own else reduce_to(part, own))
         return tuple(grads)
 
     def pick(self, attrs: tuple) -> tuple:
