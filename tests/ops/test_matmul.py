@@ -44,6 +44,25 @@ def test_strides(same, name, a, b):
     same(lambda lib, x, y: getattr(lib, name)(x, y), flipped, sliced)
 
 
+@pytest.mark.parametrize("text", [
+    "x @ y[:, 2]", "x.T @ y[1, :3]", "y[:, 2] @ x.T", "y[1, :3] @ x", "y[:, 1] @ y[:, 3]",
+    "y[:, 1] @ y[:, 1]", "x @ y[0, 0].expand(7)", "y[0, 0].expand(3) @ x", "x[:, ::2] @ y[:4, 0]",
+    "y[::2, 0] @ x[:, :4].T.contiguous()", "x[:1] @ y[:, 2:3]", "x[:1, ::3] @ y[::3].T[:, :3].T",
+])
+def test_vectors_with_gaps(same, text):
+    same(lambda lib, x, y: eval(text, {"x": x, "y": y}), N((3, 7)), N((7, 5)))
+
+
+def test_known_layouts_are_checked_for_every_function(same_error):
+    """A product of tensors that was right lets no other function skip its checks."""
+    def call(lib):
+        a, b = lib.zeros(2, 2, 3, 4), lib.zeros(2, 2, 4, 3)
+        assert (a @ b).shape == (2, 2, 3, 3)
+        return lib.bmm(a, b)
+
+    same_error(call)
+
+
 @pytest.mark.parametrize("name, c, a, b", ADDED, ids=str)
 @pytest.mark.parametrize("beta, alpha", [(1, 1), (0.5, -2.0), (0, 1)])
 def test_added_product(same, name, c, a, b, beta, alpha):

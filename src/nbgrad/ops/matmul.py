@@ -7,38 +7,66 @@ gradients are again such products. Everything else is this op, or shapes around 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from nbgrad.kernels.cpu import matmul as kernels
+import numpy as np
+
+from nbgrad.engine.node import Node
+from nbgrad.engine.saved import unpack
+from nbgrad.kernels import matmul as kernels
+from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, broadcast_shapes
+from nbgrad.kernels.matmul import Plan
+from nbgrad.kernels.memory import LARGE, empty
 from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import reduce_to
-from nbgrad.ops.family import expect_tensor, saved
+from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.op import Op
 from nbgrad.ops.shape import expand, reshape, squeeze, unsqueeze
 from nbgrad.tensor import Tensor
 
 
-def _other(needs: tuple[bool, ...], a: int, b: int) -> tuple[int, ...]:
-    """An operand is saved only if the other one wants a gradient."""
-    return ((a,) if needs[b] else ()) + ((b,) if needs[a] else ())
+class Planned(Op):
+    """An op of two tensors whose launches are kept by its operands' layouts."""
 
-
-class Product(Op):
-    """A B for A (..., m, k) and B (..., k, n); A is given transposed if `ta`, B if `tb`."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, plan: Callable[..., Plan]) -> None:
+        self.name, self.plan = name, plan
+        self.plans: dict[tuple, Plan] = {}
         super().__init__()
 
-    def forward(self, a, b, ta, tb):
-        return kernels.matmul(a.swapaxes(-1, -2) if ta else a, b.swapaxes(-1, -2) if tb else b)
+    def run(self, inputs, attrs):
+        a, b = inputs
+        key = (a._layout, b._layout, attrs)
+        found = self.plans.get(key)
+        if found is None:
+            found = remember(self.plans, key, self.plan(a._layout, b._layout, *attrs))
+        run, own, size, np_dtype = found
+        out = small(size, np_dtype) if size < LARGE else empty(size, np_dtype)
+        run(out, a._data, b._data)
+        return Tensor(out, own)
 
     def saves(self, needs, attrs):
-        return _other(needs, 0, 1)
+        return _OTHER[needs]
+
+
+#: An operand is saved only if the other one wants a gradient.
+_OTHER = {(True, True): (0, 1), (True, False): (1,), (False, True): (0,)}
+
+
+def _operands(node: Node) -> tuple[Tensor | None, Tensor | None]:
+    """The saved ones of the last two inputs of a node."""
+    values = unpack(node)
+    if len(values) == 2:
+        return values
+    value = values[0] if values else None
+    return (None, value) if node.next[-1] is None else (value, None)
+
+
+class Product(Planned):
+    """A B for A (..., m, k) and B (..., k, n); A is given transposed if `ta`, B if `tb`."""
 
     def backward(self, node, grad):
-        kept = saved(node)
-        return self.gradients(grad, kept.get(0), kept.get(1), *node.attrs)
+        return self.gradients(grad, *_operands(node), *node.attrs)
 
     def gradients(self, g: Tensor, a: Tensor | None, b: Tensor | None, ta: bool, tb: bool):
         """The gradient to a where b is at hand, to b where a is, in the operand's own layout."""
@@ -56,72 +84,88 @@ class AddProduct(Op):
 
     def __init__(self, name: str, product: Product) -> None:
         self.name, self.product = name, product
+        self.plans: dict[tuple, Plan | None] = {}  # None where the product is made by itself
         super().__init__()
 
-    def forward(self, c, a, b, ta, tb, beta, alpha):
-        a, b = a.swapaxes(-1, -2) if ta else a, b.swapaxes(-1, -2) if tb else b
-        if beta == 1 and alpha == 1 and c.shape == b.shape[-1:]:
-            return kernels.matmul(a, b, c)
-        y = kernels.matmul(a, b)
+    def run(self, inputs, attrs):
+        c, a, b = inputs
+        key = (c._layout, a._layout, b._layout, attrs)
+        found = self.plans.get(key, ...)
+        if found is ...:
+            found = remember(self.plans, key, self._plan(*key))
+        if found is None:
+            return self._apart(c, a, b, *attrs)
+        run, own, size, np_dtype = found
+        out = small(size, np_dtype) if size < LARGE else empty(size, np_dtype)
+        run(c._data, out, a._data, b._data)
+        return Tensor(out, own)
+
+    def _plan(self, c: Layout, a: Layout, b: Layout, attrs: tuple) -> Plan | None:
+        ta, tb, beta, alpha = attrs
+        rides = beta == 1 and alpha == 1 and c.shape == b.shape[-2 if tb else -1:][:1]
+        return kernels.product(a, b, ta, tb, c) if rides and c.contiguous else None
+
+    def _apart(self, c: Tensor, a: Tensor, b: Tensor, ta, tb, beta, alpha) -> Tensor:
+        out = self.product.run((a, b), (ta, tb))
+        y = out._array()
         if alpha != 1:
             y *= alpha
         if beta != 0:
-            y += c if beta == 1 else beta * c
-        return y
+            y += c._array() if beta == 1 else beta * c._array()
+        return out
 
     def saves(self, needs, attrs):
-        return _other(needs, 1, 2)
+        return _ADDED[needs[1:]]
 
     def backward(self, node, grad):
         ta, tb, beta, alpha = node.attrs
-        kept = saved(node)
         gc = None
         if node.next[0] is not None:
             gc = reduce_to(grad if beta == 1 else grad * beta, node.layouts[0])
         scaled = grad if alpha == 1 else grad * alpha
-        return gc, *self.product.gradients(scaled, kept.get(1), kept.get(2), ta, tb)
+        return gc, *self.product.gradients(scaled, *_operands(node), ta, tb)
 
 
-class Mv(Op):
+#: The same for the last two of three operands.
+_ADDED = {(True, True): (1, 2), (True, False): (2,), (False, True): (1,), (False, False): ()}
+
+
+class Mv(Planned):
     """A v for A (m, k), given transposed if `ta`, and v (k,)."""
-
-    name = "Mv"
-
-    def forward(self, a, v, ta):
-        return kernels.matmul(a.T if ta else a, v[:, None])[:, 0]
-
-    def saves(self, needs, attrs):
-        return _other(needs, 0, 1)
 
     def backward(self, node, grad):
         (ta,) = node.attrs
-        kept = saved(node)
+        a, v = _operands(node)
         ga = gv = None
-        if 1 in kept:
-            ga = outer(kept[1], grad) if ta else outer(grad, kept[1])
-        if 0 in kept:
-            gv = apply(MV, (kept[0], grad), (not ta,))
+        if v is not None:
+            ga = apply(OUTER, (v, grad) if ta else (grad, v))
+        if a is not None:
+            gv = apply(self, (a, grad), (not ta,))
         return ga, gv
 
 
-class Dot(Op):
-    """The sum of the products of two vectors."""
-
-    name = "Dot"
-
-    def forward(self, a, b):
-        return kernels.matmul(a[None, :], b[:, None]).reshape(())
-
-    def saves(self, needs, attrs):
-        return _other(needs, 0, 1)
+class Outer(Planned):
+    """All products of two vectors, as a matrix."""
 
     def backward(self, node, grad):
-        kept = saved(node)
-        return (grad * kept[1] if 1 in kept else None, grad * kept[0] if 0 in kept else None)
+        a, b = _operands(node)
+        return (apply(MV, (grad, b), (False,)) if b is not None else None,
+                apply(MV, (grad, a), (True,)) if a is not None else None)
 
 
-MM, BMM, MV, DOT = Product("Mm"), Product("Bmm"), Mv(), Dot()
+class Dot(Planned):
+    """The sum of the products of two vectors."""
+
+    def backward(self, node, grad):
+        a, b = _operands(node)
+        return (grad * b if b is not None else None, grad * a if a is not None else None)
+
+
+MM, BMM = Product("Mm", kernels.product), Product("Bmm", kernels.product)
+MV, OUTER, DOT = Mv("Mv", kernels.matvec), Outer("Outer", kernels.outer), Dot("Dot", kernels.dot)
 ADDMM, BADDBMM = AddProduct("Addmm", MM), AddProduct("Baddbmm", BMM)
+_PLAIN, _LINEAR = (False, False), (False, True, 1, 1)
+small = np.empty
 
 _C_NAMES = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int",
             "int16": "short int", "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}
@@ -140,6 +184,14 @@ def _check_dtype(a: Layout, b: Layout) -> None:
         raise NotImplementedError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
 
 
+def _known(op: Planned | AddProduct, attrs: tuple, *tensors: Tensor) -> bool:
+    """True if tensors of these layouts were multiplied before: they need no check."""
+    try:
+        return (*[t._layout for t in tensors], attrs) in op.plans
+    except AttributeError:
+        return False
+
+
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices, (m, k) and (k, n).
 
@@ -148,6 +200,8 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
         >>> nbgrad.mm(nbgrad.tensor([[2., 1.]]), nbgrad.tensor([[1., 2.], [3., 4.]]))
         tensor([[5., 8.]])
     """
+    if _known(MM, _PLAIN, input, mat2):
+        return apply(MM, (input, mat2), _PLAIN)
     expect_tensor("mm", input=input, mat2=mat2)
     a, b = input._layout, mat2._layout
     if len(a.shape) != 2:
@@ -156,7 +210,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
         raise RuntimeError("mat2 must be a matrix")
     _check_depth(*a.shape, *b.shape)
     _check_dtype(a, b)
-    return apply(MM, (input, mat2), (False, False))
+    return apply(MM, (input, mat2), _PLAIN)
 
 
 def _check_batches(a: Layout, b: Layout) -> None:
@@ -181,7 +235,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two stacks of matrices, (b, m, k) and (b, k, n)."""
     expect_tensor("bmm", input=input, mat2=mat2)
     _check_stacks(input, mat2)
-    return apply(BMM, (input, mat2), (False, False))
+    return apply(BMM, (input, mat2), _PLAIN)
 
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:
@@ -231,8 +285,16 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         >>> nbgrad.matmul(nbgrad.ones(2, 3, 4), nbgrad.ones(4, 5)).shape
         nbgrad.Size([2, 3, 5])
     """
-    expect_tensor("matmul", input=input, other=other)
-    a, b = input._layout.shape, other._layout.shape
+    try:
+        key = input._layout, other._layout
+    except AttributeError:
+        expect_tensor("matmul", input=input, other=other)
+        raise
+    found = _routes.get(key) or remember(_routes, key, _route(*key))
+    op, attrs, turned = found
+    if op is not None:
+        return apply(op, (other, input) if turned else (input, other), attrs)
+    a, b = key[0].shape, key[1].shape
     da, db = len(a), len(b)
     if da == 2 and db == 2:
         return mm(input, other)
@@ -251,6 +313,29 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return _stacked(input, other)
 
 
+_routes: dict[tuple, tuple] = {}
+
+
+def _route(a: Layout, b: Layout) -> tuple[Op | None, tuple, bool]:
+    """The op of matmul for operands that fit as they are, its attributes, and if they change places.
+
+    No op for those that must be shaped first, or refused.
+    """
+    da, db = len(a.shape), len(b.shape)
+    alike = a.dtype is b.dtype and a.dtype.category != 0
+    if not (alike and da and db and a.shape[-1] == b.shape[max(db - 2, 0)]):
+        return None, (), False
+    if da == db == 1:
+        return DOT, (), False
+    if da == 2 and db == 1:
+        return MV, (False,), False
+    if da == 1 and db == 2:
+        return MV, (True,), True
+    if da == db and a.shape[:-2] == b.shape[:-2]:
+        return MM if da == 2 else BMM, _PLAIN, False
+    return None, (), False
+
+
 def _stacked(a: Tensor, b: Tensor) -> Tensor:
     """The products of two stacks whose leading axes broadcast."""
     first, second = a._layout.shape[:-2], b._layout.shape[:-2]
@@ -261,7 +346,7 @@ def _stacked(a: Tensor, b: Tensor) -> Tensor:
         a = expand(a, common + a._layout.shape[-2:])
         b = expand(b, common + b._layout.shape[-2:])
     _check_batches(a._layout, b._layout)
-    return apply(BMM, (a, b), (False, False))
+    return apply(BMM, (a, b), _PLAIN)
 
 
 def _mismatch(a: tuple[int, ...], b: tuple[int, ...]) -> str:
@@ -378,6 +463,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> linear(nbgrad.ones(2, 3), nbgrad.ones(4, 3), nbgrad.ones(4)).shape
         nbgrad.Size([2, 4])
     """
+    if bias is not None and _known(ADDMM, _LINEAR, bias, input, weight):
+        return apply(ADDMM, (bias, input, weight), _LINEAR)
     expect_tensor("linear", input=input, weight=weight)
     x, w = input._layout, weight._layout
     if len(w.shape) == 1:
@@ -396,7 +483,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     c = bias._layout
     if not (x.dtype is w.dtype is c.dtype and c.shape == w.shape[:1]):
         _check_addend(c, x, w, (x.shape[0], w.shape[0]))
-    return apply(ADDMM, (bias, input, weight), (False, True, 1, 1))
+    return apply(ADDMM, (bias, input, weight), _LINEAR)
 
 
 FUNCTIONS = {f.__name__: f for f in (
