@@ -225,6 +225,11 @@ def test_gradcheck(name):
     lambda n, t: t.gather(0, n.tensor([[0.0]])), lambda n, t: t.gather(1, n.zeros(4, 1).long()),
     lambda n, t: t.scatter(0, n.tensor([[0, 0, 9]]), t), lambda n, t: t.scatter(
         0, n.tensor([[0, 0, 0]]), t.long()), lambda n, t: t.scatter_add(0, n.zeros(4, 3).long(), t),
+    lambda n, t: t.scatter(0, n.zeros(2, 4).long(), n.ones(4, 4)),
+    lambda n, t: t.scatter(0, n.zeros(2, 4).long(), 1.0), lambda n, t: t.scatter(0, n.tensor([0]), t),
+    lambda n, t: t.scatter_add(0, n.tensor([[0]]), n.ones(3, 1, 3)),
+    lambda n, t: t.scatter_add(0, n.tensor([[5]]), t),
+    lambda n, t: n.ones(0, 3).gather(0, n.zeros(1, 3).long()),
     lambda n, t: t.index_select(0, n.tensor([[0]])), lambda n, t: t.index_select(0, n.tensor([5])),
     lambda n, t: t.index_select(0, n.tensor([0.5])), lambda n, t: t.index_add(0, n.tensor([0]), t),
     lambda n, t: t.take(n.tensor([9])), lambda n, t: t.masked_fill(t, 1.0),
@@ -233,6 +238,18 @@ def test_gradcheck(name):
 def test_errors_along_an_axis(call):
     mine, other = (attempt(lambda: call(n, n.ones(3, 3))) for n in (nbgrad, torch))  # noqa: B023
     assert isinstance(other, Exception) and type(mine) is type(other), (mine, other)
+
+
+@pytest.mark.parametrize("call", [
+    lambda n, t, i: t.gather(0, i), lambda n, t, i: t.scatter(0, i, t * 2),
+    lambda n, t, i: t.scatter_add(0, i, t * 2)])
+def test_a_write_to_the_index_is_noticed(call):
+    for n in (nbgrad, torch):
+        x, i = n.ones(3, 3).requires_grad_(True), n.zeros(3, 3).long()
+        y = call(n, x, i)
+        i += 1
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()
 
 
 def test_nonzero():

@@ -51,7 +51,7 @@ def test_along_an_axis(shape, axis, idx_shape, dtype):
     x, src = sample(shape, dtype), sample(tuple(n + 1 for n in idx_shape), dtype, 1)
     idx = integers(shape[axis] if shape else 1, idx_shape)
     tx, tidx, tsrc = torch.tensor(x), torch.tensor(idx), torch.tensor(src)
-    check(index.gather(x, axis, idx), tx.gather(axis, tidx).numpy())
+    check(index.gather(x, axis, idx)[0], tx.gather(axis, tidx).numpy())
     y = x.copy()
     index.scatter_add(y, axis, idx, src)
     check(y, tx.scatter_add(axis, tidx, tsrc).numpy())
@@ -60,6 +60,16 @@ def test_along_an_axis(shape, axis, idx_shape, dtype):
     for p in np.ndindex(idx_shape):
         x[(*p[: axis % len(p)], idx[p], *p[axis % len(p) + 1 :]) if p else ()] = src[p]
     check(y, x)
+
+
+@pytest.mark.parametrize("idx", [[0, -1, 2], [3, 1, 7], [-(2**63), 0, 2**63 - 1]])
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 2), (0, 2)])
+def test_indices_outside_are_counted(shape, idx):
+    x, idx = sample(shape, np.float32), np.array(idx).reshape(-1, *[1] * (len(shape) - 1))
+    outside = np.sum((idx < 0) | (idx >= shape[0]))
+    assert index.gather(x, 0, idx)[1] == outside
+    for run in (index.scatter, index.scatter_add):
+        assert run(x.copy(), 0, idx, sample(idx.shape, np.float32)) == outside
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -105,9 +115,9 @@ def test_any_strides():
         lambda x, idx, along, src: index.take_rows(x, idx),
         lambda x, idx, along, src: index.add_rows(src, idx, 6),
         lambda x, idx, along, src: index.put_rows(x, idx, src),
-        lambda x, idx, along, src: index.gather(x, 1, along),
-        lambda x, idx, along, src: index.scatter(x, 1, along, src),
-        lambda x, idx, along, src: index.scatter_add(x, 1, along, src),
+        lambda x, idx, along, src: index.gather(x, 1, along)[0],
+        lambda x, idx, along, src: np.array(index.scatter(x, 1, along, src)),
+        lambda x, idx, along, src: np.array(index.scatter_add(x, 1, along, src)),
         lambda x, idx, along, src: index.take_flat(x[:, 0, 0], idx),
         lambda x, idx, along, src: index.put_flat(x[:, 0, 0], idx, src[:5, 0, 0]),
         lambda x, idx, along, src: index.add_flat(x[:, 0, 0], idx, src[:5, 0, 0]),
@@ -130,7 +140,7 @@ def test_same_bits_for_any_thread_count(shape, monkeypatch):
 
     def everything():
         yield from (index.take_rows(x, idx), index.add_rows(src, idx, 40))
-        yield from (index.gather(x, 1, along), index.take_flat(x.reshape(-1), along))
+        yield from (index.gather(x, 1, along)[0], index.take_flat(x.reshape(-1), along))
         for run in index.scatter, index.scatter_add:
             y = x.copy()
             run(y, 1, along, src)

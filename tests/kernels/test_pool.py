@@ -19,6 +19,10 @@ MAX = [
     ((1, 1, 6, 7), (3, 3), (2, 3), (1, 1), (1, 1), True),
     ((1, 2, 11, 10), (2, 3), (3, 1), (1, 0), (3, 2), True),
     ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0), (1, 1), False),
+    ((1, 1, 90, 70), (3, 3), (1, 1), (1, 1), (1, 1), False),
+    ((1, 2, 61, 130), (5, 4), (2, 3), (2, 2), (1, 1), True),
+    ((1, 1, 40, 9), (2, 3), (3, 5), (1, 1), (5, 2), False),
+    ((2, 2, 5, 3000), (1, 2), (1, 2), (0, 1), (1, 1), False),
     ((0, 3, 4, 4), (2, 2), (2, 2), (0, 0), (1, 1), False),
 ]
 # x shape, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
@@ -116,6 +120,17 @@ def test_adaptive_average_pool(shape, size, dtype):
         check(pool.adaptive_avg_pool2d_adjoint(gy, shape), tx.grad.numpy())
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 3, 7, 7), (1, 1, 1), (5, 3, 5), (2, 60, 71), (0, 2, 3, 3)])
+def test_plane_means(shape, dtype):
+    x = sample(shape, dtype) + 3
+    expected = x.astype(np.longdouble).mean((-2, -1), keepdims=True).astype(dtype)
+    check(pool.plane_means(x), expected)
+    gy = sample(expected.shape, dtype, 1)
+    expected = np.broadcast_to((gy / (shape[-1] * shape[-2])).astype(dtype), shape)
+    np.testing.assert_allclose(pool.plane_means_adjoint(gy, shape), expected, rtol=1e-6)
+
+
 def test_output_size():
     x = torch.zeros(1, 1, 1)
     sizes = range(1, 3), range(1, 3), range(2), range(1, 3), (False, True), range(4, 9)
@@ -143,6 +158,7 @@ def test_same_bits_for_any_thread_count(monkeypatch):
         y, idx = pool.max_pool2d(x, *window, (1, 1), False)
         yield from (y, idx, pool.max_pool2d_gather(x, idx))
         yield pool.max_pool2d_scatter(y, idx, x.shape)
+        yield from (pool.plane_means(x), pool.plane_means_adjoint(pool.plane_means(x), x.shape))
         yield pool.avg_pool2d(x, *window, False, False, None)
         yield pool.avg_pool2d_adjoint(y, x.shape, *window, False, False, None)
 

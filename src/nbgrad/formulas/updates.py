@@ -58,18 +58,20 @@ sgd_nesterov = update("sgd_nesterov", "lr decay sign mu keep",
 
 # Adam (Kingma & Ba 2015) with weight decay in the gradient (decay), AdamW (Loshchilov & Hutter
 # 2019) with the parameter shrunk (shrink = 1 - lr * weight decay): one row, since each has the
-# other's number at rest. rate = lr / (1 - beta1^t) and root = sqrt(1 - beta2^t) undo the bias.
+# other's number at rest. With root = sqrt(1 - beta2^t), which undoes the bias of the square, the
+# step lr / (1 - beta1^t) * first / (sqrt(spread) / root + eps) is taken with a division less:
+# rate = lr * root / (1 - beta1^t), and floor = eps * root.
 exp_avg, exp_avg_sq, max_exp_avg_sq = map(var, ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"))
-beta1, gain1, beta2, gain2, rate, root, eps, shrink = map(
-    var, ("beta1", "gain1", "beta2", "gain2", "rate", "root", "eps", "shrink"))
+beta1, gain1, beta2, gain2, rate, floor, shrink = map(
+    var, ("beta1", "gain1", "beta2", "gain2", "rate", "floor", "shrink"))
 first = beta1 * exp_avg + gain1 * descent
 second = beta2 * exp_avg_sq + gain2 * (descent * descent)
 highest = maximum(max_exp_avg_sq, second)
-_numbers = "decay sign shrink beta1 gain1 beta2 gain2 rate root eps"
+_numbers = "decay sign shrink beta1 gain1 beta2 gain2 rate floor"
 
 
 def _stepped(spread: Expr) -> Expr:
-    return p * shrink - rate * first / (sqrt(spread) / root + eps)
+    return p * shrink - rate * first / (sqrt(spread) + floor)
 
 
 adam = update("adam", _numbers, p=_stepped(second), exp_avg=first, exp_avg_sq=second)

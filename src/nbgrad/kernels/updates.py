@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
+from numba import types
 
 from nbgrad.formulas.updates import Update
 from nbgrad.kernels import source
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import use_threads
 
 
-def step(row: Update, arrays: tuple[np.ndarray, ...], scalars: tuple[float, ...]) -> None:
+def step(row: Update, arrays: Sequence[np.ndarray], scalars: tuple[float, ...]) -> None:
     """Run `row` on `row.arrays`, all of one shape and dtype, and write what it moves.
 
-    Arrays may have any strides, and contiguous ones may be given flat: those that are not
-    contiguous go through a copy.
+    Arrays may have any strides: those that are not contiguous go through a copy.
     """
     flat = [a.ravel() for a in arrays]  # a view if contiguous, else a copy
-    kernel(row, flat[0].dtype, use_threads(flat[0].size))(*flat, *scalars)
+    step_flat(row, flat, scalars)
     for k, name in enumerate(row.arrays):
         if name in row.new and not arrays[k].flags.c_contiguous:
             arrays[k][...] = flat[k].reshape(arrays[k].shape)
+
+
+def step_flat(row: Update, arrays: Sequence[np.ndarray], scalars: tuple[float, ...]) -> None:
+    """The same for contiguous vectors of one dtype and length; the scalars are floats."""
+    first = arrays[0]
+    _launch(row, first.dtype, use_threads(first.size))(*arrays, *scalars)
+
+
+@cache
+def _launch(row: Update, dtype: np.dtype, parallel: bool) -> Callable[..., None]:
+    vectors, numbers = [(dtype, 1)] * len(row.arrays), [types.float64] * len(row.scalars)
+    return entry_point(kernel(row, dtype, parallel), *vectors, *numbers)
 
 
 @cache

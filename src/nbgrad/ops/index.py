@@ -13,6 +13,7 @@ from nbgrad.kernels.cpu import index as kernels
 from nbgrad.kernels.layout import broadcast_shapes, contiguous_strides
 from nbgrad.ops.apply import apply, apply_, view
 from nbgrad.ops.elementwise import OPS, with_number
+from nbgrad.ops.family import saved
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import axis, expand, permute, reshape
 from nbgrad.ops.views import SELECT, SLICE, UNSQUEEZE, VIEW
@@ -281,16 +282,33 @@ def index_put_(t: Tensor, indices, values: Tensor, accumulate: bool = False) -> 
 
 
 def _indices(t: Tensor, d: int, idx: Tensor, name: str) -> np.ndarray:
-    if idx._layout.dtype not in (dtypes.int64, dtypes.int32):
-        raise RuntimeError(f"{name}(): Expected dtype int64 for index")
-    found = np.ascontiguousarray(idx._array()).astype(np.int64, copy=False)
+    """The indices as int64, all of them inside."""
+    found = np.ascontiguousarray(_long(idx, name)._array())
     n = t._layout.shape[d] if t._layout.shape else 1
-    bad = kernels.first_out_of_range(found.reshape(-1), 0, n)
+    _refuse(found, kernels.first_out_of_range(found.reshape(-1), 0, n), d, n, name)
+    return found
+
+
+def _long(idx: Tensor, name: str) -> Tensor:
+    own = idx._layout.dtype
+    if own not in (dtypes.int64, dtypes.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    return idx if own is dtypes.int64 else idx.to(dtypes.int64)
+
+
+def _refuse(idx: np.ndarray, bad: int, d: int, n: int, name: str) -> None:
+    """Refuse the index at the flat position `bad`, if that is not negative."""
     if bad >= 0:
         error = RuntimeError if name in ("gather", "scatter", "scatter_add") else IndexError
-        raise error(f"{name}(): index {int(found.reshape(-1)[bad])} is out of bounds for dimension "
+        raise error(f"{name}(): index {int(idx.reshape(-1)[bad])} is out of bounds for dimension "
                     f"{d} with size {n}")
-    return found
+
+
+def _refuse_any(idx: np.ndarray, outside: int, d: int, shape: tuple[int, ...], name: str) -> None:
+    """Refuse indices of which a kernel found some outside."""
+    if outside:
+        n = shape[d] if shape else 1
+        _refuse(idx, kernels.first_out_of_range(idx, 0, n), d, n, name)
 
 
 def _check_extent(t: Tensor, d: int, idx: Tensor, name: str) -> None:
@@ -304,48 +322,77 @@ def _check_extent(t: Tensor, d: int, idx: Tensor, name: str) -> None:
 
 
 class Gather(Op):
+    """Entries at places along an axis."""
+
     name = "Gather"
 
-    def run(self, inputs, attrs) -> Tensor:
-        d, idx = attrs
-        return wrap(kernels.gather(inputs[0]._array(), d, idx))
+    def forward(self, x, idx, d):
+        y, outside = kernels.gather(x, d, idx)
+        _refuse_any(idx, outside, d, x.shape, "gather")
+        return y
+
+    def saves(self, needs, attrs):
+        return (1,)
 
     def backward(self, node, grad):
-        d, idx = node.attrs
-        zeros = grad.new_zeros(node.layouts[0].shape)
-        return apply(SCATTER_ADD, (zeros, grad), (d, idx))
+        (d,) = node.attrs
+        return apply(ADD_AT, (grad, saved(node)[1]), (d, node.layouts[0].shape)), None
 
 
-class ScatterAdd(Op):
-    name = "ScatterAdd"
-    write = staticmethod(kernels.scatter_add)
+class Spread(Op):
+    """Zeros with entries written or added at places along an axis: the adjoint of Gather."""
 
-    def run(self, inputs, attrs) -> Tensor:
-        base, source = inputs
-        d, idx = attrs
-        out = np.array(base._array(), order="C")
-        self.write(out, d, idx, np.ascontiguousarray(source._array()))
-        return wrap(out)
+    def __init__(self, name: str, label: str, write) -> None:
+        self.name, self.function, self.write = name, label, write
+        super().__init__()
+
+    def forward(self, grad, idx, d, shape):
+        out = memory.zeros(shape, grad.dtype)
+        _refuse_any(idx, self.write(out, d, idx, grad), d, shape, self.function)
+        return out
+
+    def saves(self, needs, attrs):
+        return (1,)
 
     def backward(self, node, grad):
-        d, idx = node.attrs
-        gs = None
-        if node.next[1] is not None:
-            gs = _embedded(apply(GATHER, (grad,), (d, idx)), node.layouts[1].shape)
-        return grad, gs
+        return apply(GATHER, (grad, saved(node)[1]), node.attrs[:1]), None
 
 
-class Scatter(ScatterAdd):
-    name = "Scatter"
+class Scatter(Op):
+    """A copy with entries written at places along an axis."""
+
+    name, function = "Scatter", "scatter"
     write = staticmethod(kernels.scatter)
 
+    def forward(self, base, source, idx, d):
+        out = memory.empty(base.shape, base.dtype)
+        out[...] = base
+        _refuse_any(idx, self.write(out, d, idx, source), d, base.shape, self.function)
+        return out
+
+    def saves(self, needs, attrs):
+        return (2,)
+
     def backward(self, node, grad):
-        d, idx = node.attrs
-        _, gs = super().backward(node, grad)
-        if node.next[0] is None:
-            return None, gs
-        hidden = grad.new_zeros(idx.shape)
-        return apply(self, (grad, hidden), (d, idx)), gs
+        (d,) = node.attrs
+        idx, gs = saved(node)[2], None
+        if node.next[1] is not None:
+            gs = _embedded(apply(GATHER, (grad, idx), (d,)), node.layouts[1].shape)
+        return (None if node.next[0] is None else self.kept(grad, idx, d)), gs, None
+
+    def kept(self, grad: Tensor, idx: Tensor, d: int) -> Tensor:
+        """What of the gradient reaches the entries that were copied."""
+        return apply(self, (grad, grad.new_zeros(idx.shape), idx), (d,))
+
+
+class ScatterAdd(Scatter):
+    """A copy with entries added at places along an axis."""
+
+    name, function = "ScatterAdd", "scatter_add"
+    write = staticmethod(kernels.scatter_add)
+
+    def kept(self, grad: Tensor, idx: Tensor, d: int) -> Tensor:
+        return grad
 
 
 def _embedded(part: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -358,38 +405,50 @@ def _embedded(part: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 GATHER, SCATTER_ADD, SCATTER = Gather(), ScatterAdd(), Scatter()
+#: (grad, places), (axis, shape): the gradients of entries that were chosen
+ADD_AT = Spread("GatherBackward", "gather", kernels.scatter_add)
+PUT_AT = Spread("ValueSelectingReductionBackward", "scatter", kernels.scatter)
 
 
 def gather(t: Tensor, dim: int, index: Tensor) -> Tensor:
     """out[i][j] = t[index[i][j]][j] for dim 0, and so on."""
     d = axis(t, dim)
     _check_extent(t, d, index, "gather")
-    return apply(GATHER, (t,), (d, _indices(t, d, index, "gather")))
+    return apply(GATHER, (t, _long(index, "gather")), (d,))
 
 
-def _source(t: Tensor, idx: Tensor, source, name: str) -> Tensor:
-    if not isinstance(source, Tensor):
-        return t.new_full(idx.shape, source)
-    if source._layout.dtype is not t._layout.dtype:
+def _source(t: Tensor, d: int, idx: Tensor, source, name: str) -> Tensor:
+    """What to write, after a look at all the shapes."""
+    number = not isinstance(source, Tensor)
+    if not number and source._layout.dtype is not t._layout.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
-    if any(m > n for m, n in zip(idx._layout.shape, source._layout.shape)):
-        raise RuntimeError(f"Expected index {list(idx.shape)} to be no larger than src "
-                           f"{list(source.shape)}")
-    return source
+    own, shape = t._layout.shape or (1,), idx._layout.shape or (1,)
+    given = shape if number else source._layout.shape or (1,)
+    if idx._layout.numel:
+        if len(shape) != len(own):
+            raise RuntimeError("Index tensor must have the same number of dimensions as self tensor")
+        if len(shape) != len(given):
+            raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
+        if any(m > n and k != d for k, (m, n) in enumerate(zip(shape, own))) or any(
+                m > n for m, n in zip(shape, given)):
+            more = "" if number else f" and to be no larger size than src {list(source.shape)}"
+            raise RuntimeError(f"Expected index {list(idx.shape)} to be no larger than self "
+                               f"{list(t.shape)} apart from dimension {d}{more}")
+    return t.new_full(idx.shape, source) if number else source
 
 
 def scatter(t: Tensor, dim: int, index: Tensor, src) -> Tensor:
     """A copy of `t` with `src` written at the indices along `dim`."""
     d = axis(t, dim)
-    source = _source(t, index, src, "scatter")
-    return apply(SCATTER, (t, source), (d, _indices(t, d, index, "scatter")))
+    source = _source(t, d, index, src, "scatter")
+    return apply(SCATTER, (t, source, _long(index, "scatter")), (d,))
 
 
 def scatter_add(t: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of `t` with `src` added at the indices along `dim`; equal indices add up."""
     d = axis(t, dim)
-    source = _source(t, index, src, "scatter_add")
-    return apply(SCATTER_ADD, (t, source), (d, _indices(t, d, index, "scatter_add")))
+    source = _source(t, d, index, src, "scatter_add")
+    return apply(SCATTER_ADD, (t, source, _long(index, "scatter_add")), (d,))
 
 
 def index_select(t: Tensor, dim: int, index: Tensor) -> Tensor:

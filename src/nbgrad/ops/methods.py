@@ -15,19 +15,21 @@ from nbgrad.ops import (
     protocols,
     random,
     reductions,
+    scan,
+    search,
     shape,
     softmax,
+    sort,
     special,
     write,
 )
-from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import OPS, accumulate_
 from nbgrad.tensor import Tensor
 
 
 def clone(self: Tensor, *, memory_format=None) -> Tensor:
     """A copy with its own memory, through which gradients pass."""
-    return apply(OPS["clone"], (self,))
+    return OPS["clone"].one(self)
 
 
 def ravel(self: Tensor) -> Tensor:
@@ -70,7 +72,8 @@ FUNCTIONS: dict = {
     "scatter_add": index.scatter_add, "index_select": index.index_select,
     "index_add": index.index_add, "take": index.take, "nonzero": index.nonzero,
     "masked_fill": index.masked_fill, "masked_select": index.masked_select, "where": index.where,
-    **matmul.FUNCTIONS, **softmax.FUNCTIONS,
+    **matmul.FUNCTIONS, **softmax.FUNCTIONS, **scan.FUNCTIONS, **sort.FUNCTIONS,
+    **search.FUNCTIONS,
     "bernoulli": random.bernoulli, "multinomial": random.multinomial,
 }
 
@@ -85,6 +88,7 @@ PACKAGE_ONLY: dict = {
     **create.LEGACY,
     **random.PACKAGE_ONLY, "dropout": random.dropout,
     **conv.FUNCTIONS, **pool.FUNCTIONS, **norm.FUNCTIONS, **embedding.FUNCTIONS,
+    **search.PACKAGE_ONLY,
 }
 
 

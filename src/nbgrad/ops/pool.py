@@ -6,7 +6,6 @@ from nbgrad.kernels.cpu import pool as kernels
 from nbgrad.ops.apply import apply
 from nbgrad.ops.family import expect_float, expect_tensor, saved
 from nbgrad.ops.op import Op
-from nbgrad.ops.reductions import mean
 from nbgrad.ops.shape import squeeze, unsqueeze
 from nbgrad.tensor import Tensor
 
@@ -101,9 +100,32 @@ class AdaptiveAvgPool2dAdjoint(Op):
         return apply(ADAPTIVE, (grad,), (node.layouts[0].shape[2:],))
 
 
+class PlaneMean(Op):
+    """The means of whole planes."""
+
+    name = "MeanBackward1"  # which PyTorch takes for this, and the name of the node says so
+
+    def forward(self, x):
+        return kernels.plane_means(x)
+
+    def backward(self, node, grad):
+        return apply(PLANE_ADJOINT, (grad,), (node.layouts[0].shape,))
+
+
+class PlaneMeanAdjoint(Op):
+    name = "MeanBackward1Backward"
+
+    def forward(self, gy, x_shape):
+        return kernels.plane_means_adjoint(gy, x_shape)
+
+    def backward(self, node, grad):
+        return apply(PLANE_MEAN, (grad,))
+
+
 MAX, SCATTER, GATHER = MaxPool2d(), Scatter(), Gather()
 AVERAGE, AVERAGE_ADJOINT = AvgPool2d(), AvgPool2dAdjoint()
 ADAPTIVE, ADAPTIVE_ADJOINT = AdaptiveAvgPool2d(), AdaptiveAvgPool2dAdjoint()
+PLANE_MEAN, PLANE_ADJOINT = PlaneMean(), PlaneMeanAdjoint()
 
 
 def _pair(value, function: str, name: str) -> tuple[int, int]:
@@ -225,7 +247,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size) -> Tensor:
                            f"equal to 0 but received {{{size[0]}, {size[1]}}}")
     expect_float("adaptive_avg_pool2d", input._layout)
     if size == (1, 1):
-        return mean(input, (-2, -1), keepdim=True)  # as PyTorch does, and the name of the node says
+        return apply(PLANE_MEAN, (input,))
     x = input if len(shape) == 4 else unsqueeze(input, 0)
     y = apply(ADAPTIVE, (x,), (size,))
     return y if len(shape) == 4 else squeeze(y, 0)

@@ -44,20 +44,39 @@ class Adam(Optimizer):
             "differentiable": differentiable, "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay})
 
-    def update(self, p: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[p]
-        if "step" not in state:
-            state["step"] = tensor(0.0)
-        state["step"] += 1
-        t, lr, decay = float(state["step"]), float(group["lr"]), float(group["weight_decay"])
-        beta1, beta2 = map(float, group["betas"])
-        apart = group["decoupled_weight_decay"]
-        self.run(amsgrad if group["amsgrad"] else adam, p, (
-            0.0 if apart else decay,
-            -1.0 if group["maximize"] else 1.0,
-            1.0 - lr * decay if apart else 1.0,
-            beta1, 1 - beta1, beta2, 1 - beta2,
-            lr / (1 - beta1 ** t), math.sqrt(1 - beta2 ** t), float(group["eps"])))
+    def update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        row = amsgrad if group["amsgrad"] else adam
+        known: dict[float, tuple[float, ...]] = {}
+        for p in params:
+            t = _advance(self.state[p])
+            numbers = known.get(t)
+            if numbers is None:
+                numbers = known[t] = _numbers(t, group)
+            self.run(row, p, numbers)
+
+
+def _advance(state: dict[str, Any]) -> float:
+    """Count one more step of a parameter; returns their number."""
+    step = state.get("step")
+    if step is None:
+        step = state["step"] = tensor(0.0)
+    if type(step) is not Tensor:  # a number, as PyTorch once kept it
+        state["step"] = step + 1
+        return float(step + 1)
+    array, at = step._data, step._layout.offset
+    array[at] += 1
+    return array.item(at)
+
+
+def _numbers(t: float, group: dict[str, Any]) -> tuple[float, ...]:
+    """The scalars of the row at step `t`."""
+    lr, decay, (beta1, beta2) = group["lr"], float(group["weight_decay"]), group["betas"]
+    lr, beta1, beta2 = float(lr), float(beta1), float(beta2)
+    root = math.sqrt(1 - beta2 ** t)
+    apart = group["decoupled_weight_decay"]
+    return (0.0 if apart else decay, -1.0 if group["maximize"] else 1.0,
+            1.0 - lr * decay if apart else 1.0, beta1, 1 - beta1, beta2, 1 - beta2,
+            lr * root / (1 - beta1 ** t), float(group["eps"]) * root)
 
 
 class AdamW(Adam):

@@ -9,16 +9,15 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from nbgrad.engine.mode import enable_grad, no_grad
+from nbgrad.engine.provenance import here
 from nbgrad.formulas.updates import Update
 from nbgrad.kernels import updates
 from nbgrad.tensor import Tensor
 
 
 class Optimizer:
-    """The base of all optimizers; a new one overrides `update`.
+    """The base of all optimizers; a new one overrides `update`, or `update_all`.
 
     Args:
         params: tensors, (name, tensor) pairs, or dicts with "params" and options of their own.
@@ -33,6 +32,7 @@ class Optimizer:
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         self.steps = 0  # lr_scheduler asks whether any was made
+        self._writer: Any = None  # what messages call the last step, and the line that made it
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -77,13 +77,19 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        self._writer = f"{type(self).__name__}.step", here(2)
         with no_grad():
             for group in self.param_groups:
-                for p in group["params"]:
-                    if p.grad is not None:
-                        self.update(p, group)
+                params = [p for p in group["params"] if p.grad is not None]
+                if params:
+                    self.update_all(params, group)
         self.steps += 1
         return loss
+
+    def update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Move parameters of a group, each by its gradient."""
+        for p in params:
+            self.update(p, group)
 
     def update(self, p: Tensor, group: dict[str, Any]) -> None:
         """Move one parameter by its gradient."""
@@ -91,13 +97,30 @@ class Optimizer:
 
     def run(self, row: Update, p: Tensor, scalars: tuple[float, ...]) -> None:
         """Run the row of a step on `p`, its gradient and its states, in place."""
-        state = self.state[p] if row.states else {}
-        for name in row.states:
-            if state.get(name) is None:
-                state[name] = p.new_zeros(p.shape)
-        tensors = (p, *[state[name] for name in row.states], p.grad)
-        updates.step(row, tuple([_memory(t) for t in tensors]), scalars)
-        p._count().bump(f"{type(self).__name__}.step")
+        own = p._layout
+        tensors, arrays = [p], [p._data]
+        if row.states:
+            state = self.state[p]
+            for name in row.states:
+                held = state.get(name)
+                if held is None:
+                    held = state[name] = p.new_zeros(p.shape)
+                tensors.append(held)
+                arrays.append(held._data)
+        grad = p.grad
+        assert grad is not None
+        tensors.append(grad)
+        arrays.append(grad._data)
+        for t, array in zip(tensors, arrays):
+            # layouts are interned: the same one is the same dtype, shape and strides
+            if t._layout is not own or array.size != own.numel or not own.dense:
+                updates.step(row, [t._array() for t in tensors], scalars)
+                break
+        else:
+            updates.step_flat(row, arrays, scalars)
+        counter = p._count()
+        counter.count += 1
+        counter.writer = self._writer
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or fill them with zeros."""
@@ -138,18 +161,15 @@ class Optimizer:
             {"params": g["params"]} | deepcopy({k: v for k, v in s.items() if k != "params"})
             for s, g in zip(saved, self.param_groups)]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_writer": None}
+
     def __repr__(self) -> str:
         lines = []
         for k, group in enumerate(self.param_groups):
             lines += [f"Parameter Group {k}"]
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
-
-
-def _memory(t: Tensor) -> np.ndarray:
-    """The elements, flat where they fill their storage in order."""
-    own = t._layout
-    return t._data if own.contiguous and t._data.size == own.numel else t._array()
 
 
 def describe(value: Any) -> str:

@@ -42,14 +42,16 @@ class SGD(Optimizer):
             "nesterov": nesterov, "maximize": maximize, "foreach": foreach,
             "differentiable": differentiable, "fused": fused})
 
-    def update(self, p: Tensor, group: dict[str, Any]) -> None:
+    def update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
         numbers = (float(group["lr"]), float(group["weight_decay"]),
                    -1.0 if group["maximize"] else 1.0)
         mu = float(group["momentum"])
         if mu == 0:
-            self.run(sgd, p, numbers)
+            for p in params:
+                self.run(sgd, p, numbers)
             return
-        started = self.state[p].get("momentum_buffer") is not None
-        keep = 1.0 - group["dampening"] if started else 1.0
         row = sgd_nesterov if group["nesterov"] else sgd_momentum
-        self.run(row, p, (*numbers, mu, keep))
+        first, later = (*numbers, mu, 1.0), (*numbers, mu, 1.0 - group["dampening"])
+        for p in params:
+            started = self.state[p].get("momentum_buffer") is not None
+            self.run(row, p, later if started else first)

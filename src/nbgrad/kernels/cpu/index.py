@@ -1,6 +1,6 @@
 """Reading, writing and adding at indices.
 
-Indices are int64, valid and not negative. A kernel that only moves entries sees them as unsigned
+Indices are int64 and not negative. A kernel that only moves entries sees them as unsigned
 integers of their size, so that it is compiled once a size, not once a dtype.
 """
 
@@ -8,11 +8,12 @@ import numpy as np
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.softmax import split
-from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
 
-# Indices, or columns, handled by one thread. Threads that write at indices each own columns and
-# go through the indices in order, so that no entry has two writers.
-BLOCK = 256
+# Indices, or columns, handled together. Threads that write at indices each own columns and go
+# through the indices in order, so that no entry has two writers; and the entries of some columns
+# stay in the cache while all their indices are met.
+BLOCK = 1024
 COLUMNS = 64
 
 
@@ -54,53 +55,92 @@ def _put_rows(x, idx, v):
                 x[o, idx[j], i] = v[o, j, i]
 
 
-# Along one axis: x and src are [outer, n, inner], idx tells the place on the middle axis.
+# Along one axis: x and src are [outer, n, inner], idx tells the place on the middle axis. An index
+# that is none is met as 0 and counted: unsigned, a negative one is too large.
 
 
 def _gather_loop(x, idx, y):
     outer, count, inner = idx.shape
-    blocks = (count + BLOCK - 1) // BLOCK
-    for r in prange(outer * blocks):
-        o, lo = r // blocks, (r % blocks) * BLOCK
-        hi = min(lo + BLOCK, count)
+    n = np.uint64(x.shape[1])
+    strips, blocks = (inner + COLUMNS - 1) // COLUMNS, (count + BLOCK - 1) // BLOCK
+    outside = 0
+    for r in prange(outer * strips * blocks):
+        o, left, top = r // (strips * blocks), r // blocks % strips * COLUMNS, r % blocks * BLOCK
+        bottom, right = min(top + BLOCK, count), min(left + COLUMNS, inner)
         if inner == 1:
-            xo, io, yo = x[o, :, 0], idx[o, lo:hi, 0], y[o, lo:hi, 0]
+            xo, io, yo = x[o, :, 0], idx[o, top:bottom, 0], y[o, top:bottom, 0]
             for j in range(yo.size):
-                yo[j] = xo[io[j]]
+                k = io[j]
+                outside += k >= n
+                yo[j] = xo[k if k < n else np.uint64(0)]
         else:
-            for j in range(lo, hi):
-                for i in range(inner):
-                    y[o, j, i] = x[o, idx[o, j, i], i]
+            xo = x[o, :, left:right]
+            for j in range(top, bottom):
+                io, yo = idx[o, j, left:right], y[o, j, left:right]
+                for i in range(yo.size):
+                    k = io[i]
+                    outside += k >= n
+                    yo[i] = xo[k if k < n else np.uint64(0), i]
+    return outside
+
+
+def _writer(write):
+    """A function that does write(x, k, value) with the entries of a strip of columns of src."""
+
+    @inline
+    def strip(x, idx, src):
+        outside, n = 0, np.uint64(x.shape[0])
+        if idx.shape[1] == 1:
+            xo, io, so = x[:, 0], idx[:, 0], src[:, 0]
+            for j in range(io.size):
+                k = io[j]
+                outside += k >= n
+                write(xo, k if k < n else np.uint64(0), so[j])
+        else:
+            for j in range(idx.shape[0]):
+                io, so = idx[j], src[j]
+                for i in range(io.size):
+                    k = io[i]
+                    outside += k >= n
+                    write(x[k if k < n else np.uint64(0)], i, so[i])
+        return outside
+
+    return strip
+
+
+@inline
+def _put(x, k, value):
+    x[k] = value
+
+
+@inline
+def _add(x, k, value):
+    x[k] += value
+
+
+_put_strip, _add_strip = _writer(_put), _writer(_add)
 
 
 def _scatter_loop(x, idx, src):
-    outer, count, inner = idx.shape
-    blocks = (inner + COLUMNS - 1) // COLUMNS
-    for r in prange(outer * blocks):
-        o, lo = r // blocks, (r % blocks) * COLUMNS
-        if inner == 1:
-            xo, io, so = x[o, :, 0], idx[o, :, 0], src[o, :, 0]
-            for j in range(count):
-                xo[io[j]] = so[j]
-        else:
-            for j in range(count):
-                for i in range(lo, min(lo + COLUMNS, inner)):
-                    x[o, idx[o, j, i], i] = src[o, j, i]
+    outer, _, inner = idx.shape
+    strips = (inner + COLUMNS - 1) // COLUMNS
+    outside = 0
+    for r in prange(outer * strips):
+        o, lo = r // strips, (r % strips) * COLUMNS
+        hi = min(lo + COLUMNS, inner)
+        outside += _put_strip(x[o, :, lo:hi], idx[o, :, lo:hi], src[o, :, lo:hi])
+    return outside
 
 
 def _scatter_add_loop(x, idx, src):
-    outer, count, inner = idx.shape
-    blocks = (inner + COLUMNS - 1) // COLUMNS
-    for r in prange(outer * blocks):
-        o, lo = r // blocks, (r % blocks) * COLUMNS
-        if inner == 1:
-            xo, io, so = x[o, :, 0], idx[o, :, 0], src[o, :, 0]
-            for j in range(count):
-                xo[io[j]] += so[j]
-        else:
-            for j in range(count):
-                for i in range(lo, min(lo + COLUMNS, inner)):
-                    x[o, idx[o, j, i], i] += src[o, j, i]
+    outer, _, inner = idx.shape
+    strips = (inner + COLUMNS - 1) // COLUMNS
+    outside = 0
+    for r in prange(outer * strips):
+        o, lo = r // strips, (r % strips) * COLUMNS
+        hi = min(lo + COLUMNS, inner)
+        outside += _add_strip(x[o, :, lo:hi], idx[o, :, lo:hi], src[o, :, lo:hi])
+    return outside
 
 
 # At offsets into a storage.
@@ -125,9 +165,14 @@ def _add_flat(storage, offsets, values):
 
 @kernel
 def _first_outside(idx, low, high):
-    for i in range(idx.size):
-        if idx[i] < low or idx[i] >= high:
-            return i
+    for start in range(0, idx.size, BLOCK):
+        part, outside = idx[start : start + BLOCK], 0
+        for i in range(part.size):
+            outside += (part[i] < low) | (part[i] >= high)
+        if outside:
+            for i in range(part.size):
+                if part[i] < low or part[i] >= high:
+                    return start + i
     return -1
 
 
@@ -160,11 +205,11 @@ def _bits(a):
 def _write(run, x, *arguments):
     """Call run(x, ...), which needs contiguous x, on x of any strides."""
     if x.flags.c_contiguous:
-        run(x, *arguments)
-    else:
-        copy = np.ascontiguousarray(x)
-        run(copy, *arguments)
-        x[...] = copy
+        return run(x, *arguments)
+    copy = np.ascontiguousarray(x)
+    found = run(copy, *arguments)
+    x[...] = copy
+    return found
 
 
 def take_rows(x, idx):
@@ -194,38 +239,42 @@ def _crop(a, axis, shape):
 
 
 def gather(x, axis, idx):
-    """y of idx's shape, the entries of x whose place along `axis` idx tells.
+    """(y of idx's shape, the entries of x whose place along `axis` idx tells; indices outside).
 
     In the other axes idx may be smaller than x.
     """
     y = memory.empty(idx.shape, x.dtype)
-    if y.size:
-        axis %= max(x.ndim, 1)
-        x = _crop(x, axis, idx.shape)
-        arrays = _bits(x), np.ascontiguousarray(idx), _bits(y)
-        views = (a.reshape(split(b.shape, axis)) for a, b in zip(arrays, (x, idx, y)))
-        _gather[use_threads(y.size)](*views)
-    return y
+    axis %= max(x.ndim, 1)
+    if y.size == 0 or (x.ndim and x.shape[axis] == 0):
+        return y, y.size
+    x = _crop(x, axis, idx.shape)
+    arrays = _bits(x), _bits(idx), _bits(y)
+    views = (a.reshape(split(b.shape, axis)) for a, b in zip(arrays, (x, idx, y)))
+    return y, _gather[use_threads(y.size)](*views)
 
 
 def _scatter_along(run, x, axis, idx, src, view):
-    if idx.size:
-        axis %= max(x.ndim, 1)
-        inside = split(idx.shape, axis)
-        src = view(_crop(src, None, idx.shape)).reshape(inside)
-        idx, corner = np.ascontiguousarray(idx).reshape(inside), _crop(x, axis, idx.shape)
-        run = run[use_threads(idx.size)]
-        _write(lambda x: run(view(x).reshape(split(x.shape, axis)), idx, src), corner)
+    axis %= max(x.ndim, 1)
+    if idx.size == 0 or (x.ndim and x.shape[axis] == 0):
+        return idx.size
+    inside = split(idx.shape, axis)
+    src = view(_crop(src, None, idx.shape)).reshape(inside)
+    idx, corner = _bits(idx).reshape(inside), _crop(x, axis, idx.shape)
+    run = run[use_threads(idx.size)]
+    return _write(lambda x: run(view(x).reshape(split(x.shape, axis)), idx, src), corner)
 
 
 def scatter(x, axis, idx, src):
-    """Write the corner of src that idx covers into x, in place; of equal indices the last wins."""
-    _scatter_along(_scatter, x, axis, idx, src, _bits)
+    """Write the corner of src that idx covers into x, in place; of equal indices the last wins.
+
+    Returns how many indices lie outside; x is of no use then.
+    """
+    return _scatter_along(_scatter, x, axis, idx, src, _bits)
 
 
 def scatter_add(x, axis, idx, src):
-    """Add the corner of src that idx covers to x, in place."""
-    _scatter_along(_scatter_add, x, axis, idx, src, np.ascontiguousarray)
+    """Add the corner of src that idx covers to x, in place; returns as `scatter`."""
+    return _scatter_along(_scatter_add, x, axis, idx, src, np.ascontiguousarray)
 
 
 def take_flat(storage, offsets):

@@ -8,10 +8,14 @@ from functools import lru_cache
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.cpu.simd import stack_lanes
+from nbgrad.kernels.options import folded, inline, kernel, parallel_kernel, prange, use_threads
 
-# Windows in a row below which they are taken one by one.
-SHORT = 32
+# Places of windows, side by side in memory, that are handled together.
+BAND = 2048
+# Entries of a plane that are added in its dtype, in WIDE sums side by side.
+BLOCK = 2048
+WIDE = 16
 
 
 def pool_output_size(size, kernel, stride, padding, dilation, ceil_mode):
@@ -30,88 +34,77 @@ def _first_inside(start, step, size):
 
 
 @inline
-def _take_larger(x, stride, first, y, idx):
-    """y[o] = max(y[o], x[o * stride]) with its index, counted from `first`; NaN wins."""
-    for o in range(y.size):
-        v = x[o * stride]
-        wins = v > y[o] or v != v
-        y[o] = v if wins else y[o]
-        idx[o] = first + o * stride if wins else idx[o]
+def _deal(x, stride, place, step, y):
+    """Entry i of a row goes to y[(place + i) // stride + (place + i) % stride * step]."""
+    hand = place % stride
+    to = place // stride + hand * step
+    for i in range(x.size):
+        y[to] = x[i]
+        hand += 1
+        to += step
+        if hand == stride:
+            hand = 0
+            to += 1 - stride * step
 
 
 @inline
-def _max_row(x, y, idx, top, kernel, stride, padding, dilation):
-    """One row of windows of a plane; each tap of the kernel updates the whole row."""
-    height, width = x.shape
-    ow = y.size
-    first = _first_inside(top, dilation[0], height) * width
-    for o in range(ow):
-        y[o] = -np.inf
-        idx[o] = first + _first_inside(o * stride[1] - padding[1], dilation[1], width)
-    for ky in range(kernel[0]):
-        iy = top + ky * dilation[0]
-        if iy < 0 or iy >= height:
-            continue
-        row = x[iy]
-        for kx in range(kernel[1]):
-            left = kx * dilation[1] - padding[1]
-            lo = max(0, (stride[1] - 1 - left) // stride[1])
-            hi = min(ow, (width - 1 - left) // stride[1] + 1)
-            if lo >= hi:
-                continue
-            start = left + lo * stride[1]
-            tap, base = row[start:], iy * width + start
-            # The constants let the compiler vectorise the usual strides.
-            if stride[1] == 1:
-                _take_larger(tap, 1, base, y[lo:hi], idx[lo:hi])
-            elif stride[1] == 2:
-                _take_larger(tap, 2, base, y[lo:hi], idx[lo:hi])
-            else:
-                _take_larger(tap, stride[1], base, y[lo:hi], idx[lo:hi])
+def _larger(x, place, best, at):
+    """best = max(best, x), NaN being larger than all, and at = place where that is x."""
+    for f in range(best.size):
+        v = x[f]
+        wins = (v > best[f]) | (v != v)
+        best[f] = v if wins else best[f]
+        at[f] = place if wins else at[f]
 
 
 @inline
-def _taps(start, size, count, step):
-    """The first tap of a window that is not negative, and the one after the last below size."""
-    first = 0 if start >= 0 else (step - 1 - start) // step
-    last = start + (count - 1) * step
-    return first, count if last < size else count - (last - size) // step - 1
+def _max_band(x, y, idx, top, kernel, stride, padding, dilation):
+    """Some rows of windows of a plane, the first of which starts in row `top`, if that is inside.
 
-
-@inline
-def _max_short_row(x, y, idx, top, kernel, stride, padding, dilation):
-    """The same, window by window: for rows that would not fill the registers.
-
-    An unsigned index is one that cannot count from the end.
+    Rows and columns, with the padding, are dealt out by their remainders by the strides. Then the
+    entries that a tap of the kernel meets, window by window and row by row, are one run of
+    memory, with some in between that belong to no window.
     """
+    rows, ow = y.shape
     height, width = x.shape
-    first_y, stop_y = _taps(top, height, kernel[0], dilation[0])
-    line = _first_inside(top, dilation[0], height) * width
-    for o in range(y.size):
-        left = o * stride[1] - padding[1]
-        first_x, stop_x = _taps(left, width, kernel[1], dilation[1])
-        best, at = y.dtype.type(-np.inf), line + _first_inside(left, dilation[1], width)
-        for ky in range(first_y, stop_y):
-            iy = np.uint64(top + ky * dilation[0])
-            for kx in range(first_x, stop_x):
-                ix = np.uint64(left + kx * dilation[1])
-                v = x[iy, ix]
-                wins = v > best or v != v
-                best = v if wins else best
-                at = np.int64(iy) * width + np.int64(ix) if wins else at
-        y[o] = best
-        idx[o] = at
+    down, right = (kernel[0] - 1) * dilation[0], (kernel[1] - 1) * dilation[1]
+    across = ow + right // stride[1]
+    part, size = (rows + down // stride[0]) * across, (rows - 1) * across + ow
+    lowest = x.dtype.type(-np.inf)
+    dealt = np.empty(stride[0] * stride[1] * part, x.dtype)
+    dealt[:] = lowest
+    best, at = np.empty(size, x.dtype), np.empty(size, np.int32)
+    best[:] = lowest
+    at[:] = -1
+    inside = min(width, across * stride[1] - padding[1])
+    for f in range(part // across * stride[0]):
+        if top + f >= 0 and top + f < height:
+            lo = f % stride[0] * stride[1] * part + f // stride[0] * across
+            _deal(x[top + f, :inside], stride[1], padding[1], part, dealt[lo:])
+    for ky in range(0, down + 1, dilation[0]):
+        for kx in range(0, right + 1, dilation[1]):
+            lo = (ky % stride[0] * stride[1] + kx % stride[1]) * part
+            lo += ky // stride[0] * across + kx // stride[1]
+            _larger(dealt[lo : lo + size], np.int32(ky * width + kx), best, at)
+    for i in range(rows):
+        first = top + i * stride[0]
+        for j in range(ow):
+            k, left = at[i * across + j], j * stride[1] - padding[1]
+            y[i, j] = best[i * across + j]
+            idx[i, j] = first * width + left + k
+            if k < 0:  # none is above minus infinity: the first one inside
+                line = _first_inside(first, dilation[0], height) * width
+                idx[i, j] = line + _first_inside(left, dilation[1], width)
 
 
 def _max_loop(x, y, idx, kernel, stride, padding, dilation):
     planes, oh, ow = y.shape
-    for r in prange(planes * oh):
-        p, oy = r // oh, r % oh
-        top = oy * stride[0] - padding[0]
-        if ow < SHORT:
-            _max_short_row(x[p], y[p, oy], idx[p, oy], top, kernel, stride, padding, dilation)
-        else:
-            _max_row(x[p], y[p, oy], idx[p, oy], top, kernel, stride, padding, dilation)
+    band = max(1, BAND // (ow + (kernel[1] - 1) * dilation[1] // stride[1]))
+    bands = (oh + band - 1) // band
+    for r in prange(planes * bands):
+        p, lo = r // bands, r % bands * band
+        hi, top = min(lo + band, oh), lo * stride[0] - padding[0]
+        _max_band(x[p], y[p, lo:hi], idx[p, lo:hi], top, kernel, stride, padding, dilation)
 
 
 def _scatter_loop(gy, idx, gx):
@@ -160,12 +153,51 @@ def _average_adjoint_loop(gy, gx, rows, columns):
                     gx[p, iy, ix] += s[ix]
 
 
+@folded
+def _sum(x):
+    lanes = stack_lanes(x)
+    for j in range(WIDE):
+        lanes[j] = 0
+    whole = x.size // WIDE * WIDE
+    for i in range(0, whole, WIDE):
+        part = x[i : i + WIDE]
+        for j in range(WIDE):
+            lanes[j] += part[j]
+    rest = x.dtype.type(0)
+    for i in range(whole, x.size):
+        rest += x[i]
+    for j in range(8):
+        lanes[j] += lanes[j + 8]
+    for j in range(4):
+        lanes[j] += lanes[j + 4]
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]) + rest
+
+
+def _means_loop(x, y):
+    planes, size = x.shape
+    for p in prange(planes):
+        s = 0.0
+        for k in range(0, size, BLOCK):
+            s += _sum(x[p, k : k + BLOCK])
+        y[p] = s / size
+
+
+def _spread_loop(gy, gx):
+    planes, size = gx.shape
+    for p in prange(planes):
+        row, g = gx[p], gx.dtype.type(gy[p] / size)
+        for i in range(size):
+            row[i] = g
+
+
 # Each pair is (one thread, all threads).
 _max = kernel(_max_loop), parallel_kernel(_max_loop)
 _scatter = kernel(_scatter_loop), parallel_kernel(_scatter_loop)
 _gather = kernel(_gather_loop), parallel_kernel(_gather_loop)
 _average = kernel(_average_loop), parallel_kernel(_average_loop)
 _average_adjoint = kernel(_average_adjoint_loop), parallel_kernel(_average_adjoint_loop)
+_means = kernel(_means_loop), parallel_kernel(_means_loop)
+_spread = kernel(_spread_loop), parallel_kernel(_spread_loop)
 
 
 def _planes(x):
@@ -268,3 +300,21 @@ def adaptive_avg_pool2d(x, size):
 def adaptive_avg_pool2d_adjoint(gy, x_shape):
     """gx of shape x_shape for gy (N, C, oh, ow)."""
     return _run_average_adjoint(gy, x_shape, *map(_adaptive_windows, x_shape[2:], gy.shape[2:]))
+
+
+def plane_means(x):
+    """y (..., 1, 1), the mean of every plane of x (..., H, W)."""
+    y = memory.empty((*x.shape[:-2], 1, 1), x.dtype)
+    if y.size:
+        planes = np.ascontiguousarray(x).reshape(y.size, -1)
+        _means[use_threads(x.size)](planes, y.reshape(-1))
+    return y
+
+
+def plane_means_adjoint(gy, x_shape):
+    """gx of shape x_shape: each gy (..., 1, 1), over the size of a plane, in all of its plane."""
+    gx = memory.empty(x_shape, gy.dtype)
+    if gx.size:
+        gy = np.ascontiguousarray(gy).reshape(-1)
+        _spread[use_threads(gx.size)](gy, gx.reshape(gy.size, -1))
+    return gx
