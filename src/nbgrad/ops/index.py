@@ -25,10 +25,18 @@ from nbgrad.tensor import Tensor
 
 def getitem(t: Tensor, key) -> Tensor:
     """`t[key]`, a view unless the key holds a tensor, list or mask of indices."""
-    part, arrays = _basic(t, _normal(t, key))
-    if any(a is not None for a in arrays):
-        return _advanced(part, arrays)
+    parts = key if type(key) is tuple else (key,)
+    if len(parts) <= len(t._layout.shape) and _WINDOWS.issuperset(map(type, parts)):
+        part, _ = _basic(t, parts)
+    else:
+        part, arrays = _basic(t, _normal(t, key))
+        if any(a is not None for a in arrays):
+            return _advanced(part, arrays)
     return view(VIEW, t, (t._layout.shape,)) if part is t else part
+
+
+#: types of keys that open a view and stand for one axis
+_WINDOWS = {int, slice}
 
 
 def setitem(t: Tensor, key, value) -> None:
