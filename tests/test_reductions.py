@@ -237,3 +237,37 @@ def test_dtype_argument():
         for library in (nbgrad, torch):
             t = library.tensor([1, 2, 3])
             assert getattr(t, name)(dtype=library.float64).dtype is library.float64
+
+
+@pytest.mark.parametrize("name", ["sum", "var", "logsumexp", "amax", "all", "count_nonzero"])
+def test_walks(name):
+    """Axes that are apart, repeated, permuted or part of a larger tensor, and many of them."""
+    base = draw(4, 5, 70, 3)
+    for note, view in {
+            "whole": lambda t: t, "permuted": lambda t: t.permute(2, 0, 3, 1),
+            "offset": lambda t: t[1:, :, 3:], "steps": lambda t: t[:, ::2, :, ::2],
+            "repeated": lambda t: t[:1, :, :1].expand(6, 5, 7, 3),
+            "number": lambda t: t[0, 0, 0, :1].reshape(1, 1, 1, 1).expand(2, 3, 4, 2)}.items():
+        for dim in ((0, 2), (1, 3), (0, 3), (0, 1, 3), (0, 2, 3), 2):
+            agree(lambda t: FLOAT[name](view(t), dim, False), base, f"{name} {note} {dim}")  # noqa: B023
+
+
+@pytest.mark.parametrize("dtype", ["float64", "uint8", "bool", "int32"])
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 2048, 2113])
+def test_ends_of_rows(n, dtype):
+    """Rows and columns that fill their lanes, and do not."""
+    array = np.random.default_rng(n).integers(0, 2, (3, n)).astype(dtype)
+    for name in ("sum", "amax", "amin", "prod", "any", "all"):
+        for a, dim in ((array, 1), (array.T, 0), (array, 0), (array[:, 1:], 1)):
+            if a.size:
+                agree(lambda t: FLOAT[name](t, dim, False), a, f"{name} {a.shape} {dim}")  # noqa: B023
+
+
+def test_gradient_of_a_leaf_is_its_own():
+    """The gradient that a sum leaves in a leaf can be written to and added to."""
+    x = nbgrad.ones(3, 4, requires_grad=True)
+    for total in (4.0, 8.0):
+        (4 * x.sum(1)).sum().backward()
+        assert x.grad.is_contiguous() and (x.grad == total).all()
+    x.grad.zero_()
+    assert not x.grad.any()

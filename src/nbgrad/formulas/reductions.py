@@ -1,9 +1,9 @@
 """The second table: reductions, as a map, a way to combine, and what follows.
 
-`pre` maps an element `x` (and `m`, a value per result, for two-pass reductions), `combine` joins
-two partial results `u` and `v` starting from `identity`, `post` turns the total `s` of `n`
-elements into the result. `d` is the partial of the result `y` to an element `x`; `k` is the
-number of elements tied with the result.
+`pre` maps an element `x` (and `m`, where `middle` names the reduction that is taken first and gives
+it), `combine` joins two partial results `u` and `v` starting from `identity`, `post` turns the
+total `s` of `n` elements into the result. `d` is the partial of the result `y` to an element `x`;
+`k` is the number of elements tied with the result.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ class Reduction:
     params: tuple[str, ...]
     kind: Literal["sum", "float", "same", "bool"]
     empty: bool
+    middle: str | None
 
 
 TABLE: dict[str, Reduction] = {}
 
 
 def reduction(name: str, *, pre=x, combine=u + v, identity=0, post=s, d=None, params: str = "",
-              kind="float", empty: bool = True) -> Reduction:
+              kind="float", empty: bool = True, middle: str | None = None) -> Reduction:
     made = TABLE[name] = Reduction(
         name, wrap(pre), combine, identity, wrap(post), None if d is None else wrap(d),
-        tuple(params.split()), kind, empty)
+        tuple(params.split()), kind, empty, middle)
     return made
 
 
-_larger = select((u > v) | ne(u, u), u, v)
-_smaller = select((u < v) | ne(u, u), u, v)
+_larger = select(ne(v, v), v, select(v > u, v, u))
+_smaller = select(ne(v, v), v, select(v < u, v, u))
 _shared = select(eq(x, y), 1 / k, 0)
 
 sum_ = reduction("sum", d=1, kind="sum")
@@ -58,12 +59,15 @@ _truth = select(ne(x, 0), 1, 0)
 all_ = reduction("all", pre=_truth, combine=u * v, identity=1, post=ne(s, 0), kind="bool")
 any_ = reduction("any", pre=_truth, combine=select(u > v, u, v), post=ne(s, 0), kind="bool")
 count_nonzero = reduction("count_nonzero", pre=_truth, kind="sum")
-# m is the mean; PyTorch gives nan where no degree of freedom is left
+# PyTorch gives nan where no degree of freedom is left
 _freedom = select(n > correction, n - correction, 0)
 var_ = reduction("var", pre=(x - m) * (x - m), d=2 * (x - m) / (n - correction), post=s / _freedom,
-                 params="correction")
-# m is the maximum, or 0 where that is infinite
-logsumexp = reduction("logsumexp", pre=exp(x - m), post=log(s) + m, d=exp(x - y))
+                 params="correction", middle="mean")
+# the maximum, or 0 where that is infinite
+finite_amax = reduction("finite_amax", combine=_larger, identity="lowest", kind="same",
+                        post=select(eq(s - s, 0), s, 0))
+logsumexp = reduction("logsumexp", pre=exp(x - m), post=log(s) + m, d=exp(x - y),
+                      middle="finite_amax")
 norm1 = reduction("norm1", pre=abs_(x), d=ROWS["sign"](x))
 norm2 = reduction("norm2", pre=x * x, post=sqrt(s), d=select(eq(y, 0), 0, x / y))
 norm0 = reduction("norm0", pre=_truth, d=0)

@@ -65,12 +65,6 @@ def _batch_dims(t: Tensor) -> tuple[int, ...]:
     return (0, *range(2, len(t._layout.shape)))
 
 
-def _inverse(var: np.ndarray, eps: float) -> np.ndarray:
-    """1 / std."""
-    with np.errstate(all="ignore"):
-        return 1 / np.sqrt(var + eps)
-
-
 class BatchNorm(Op):
     """x (N, C, ...) normalised over all but its channels; outputs (y, mean, biased variance)."""
 
@@ -81,9 +75,7 @@ class BatchNorm(Op):
         given, eps = attrs
         x = inputs[0]._array()
         w, b = [None if t is None else t._array() for t in optional(inputs[1:], given)]
-        mean, var = kernels.batch_norm_stats(x)
-        y = kernels.batch_norm_apply(x, mean, _inverse(var, eps), w, b)
-        return wrap((y, mean, var))
+        return wrap(kernels.batch_norm(x, w, b, eps))
 
     def saves(self, needs, attrs):
         return _saved_in_training(needs, attrs[0])
@@ -112,7 +104,7 @@ class BatchNormEval(Op):
         given, eps = attrs
         x, mean, var = [t._array() for t in inputs[:3]]
         w, b = [None if t is None else t._array() for t in optional(inputs[3:], given)]
-        return wrap(kernels.batch_norm_apply(x, mean, _inverse(var, eps), w, b))
+        return wrap(kernels.batch_norm_apply(x, mean, kernels.inverse(var, eps), w, b))
 
     def saves(self, needs, attrs):
         (weight, _), _ = attrs
@@ -149,7 +141,7 @@ class BatchNormBackward(Op):
     def run(self, inputs, attrs):
         g, x, mean, var, *w = [t._array() for t in inputs]
         train, need_gx, eps = attrs
-        found = kernels.batch_norm_backward(g, x, mean, _inverse(var, eps), w[0] if w else None,
+        found = kernels.batch_norm_backward(g, x, mean, kernels.inverse(var, eps), w[0] if w else None,
                                             train, need_gx)
         return tuple([None if a is None else wrap(a) for a in found])
 

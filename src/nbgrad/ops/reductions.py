@@ -10,26 +10,35 @@ from typing import Any
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.engine.mode import state
+from nbgrad.engine.node import Node
 from nbgrad.engine.saved import unpack
 from nbgrad.formulas.expr import free, mul, var
 from nbgrad.formulas.reductions import TABLE
 from nbgrad.formulas.row import Row
 from nbgrad.kernels import reductions as kernels
 from nbgrad.kernels.cpu.extremum import extremum
+from nbgrad.kernels.launch import remember
+from nbgrad.kernels.layout import Layout, layout
+from nbgrad.kernels.memory import empty, maker
 from nbgrad.ops.apply import apply
-from nbgrad.ops.elementwise import OPS, _Derived, _value
+from nbgrad.ops.elementwise import OPS, _Derived, _value, write
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import cat, expand, reshape, unsqueeze
-from nbgrad.tensor import Tensor
+from nbgrad.tensor import AccumulateGrad, Tensor
 
 
 def axes(t: Tensor, dim) -> tuple[int, ...]:
     """The axes to reduce, as sorted numbers from 0; all of them where `dim` is None or empty."""
-    rank = len(t._layout.shape)
-    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+    return _axes(len(t._layout.shape), tuple(dim) if type(dim) is list else dim)
+
+
+@lru_cache(1024, typed=True)
+def _axes(rank: int, dim) -> tuple[int, ...]:
+    if dim is None or dim == ():
         return tuple(range(rank))
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
-    found = []
+    found: list[int] = []
     for d in dims:
         if not -max(rank, 1) <= d < max(rank, 1):
             raise IndexError(f"Dimension out of range (expected to be in range of "
@@ -61,24 +70,32 @@ def keep(shape: tuple[int, ...], reduced: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class Reduce(Op):
-    """The op of a reduction row over attrs (axes, keepdim, *params).
+    """The op of a reduction row over attrs (axes, keepdim, *params)."""
 
-    `spread` gives back the value per result that two-pass reductions need (the mean, the
-    maximum) as an op on the input, so that the gradient can be differentiated again.
-    """
-
-    def __init__(self, row: str, name: str, spread=None) -> None:
-        self.table, self.name, self.spread = TABLE[row], name, spread
+    def __init__(self, row: str, name: str) -> None:
+        self.table, self.name = TABLE[row], name
+        self.plans: dict[tuple, tuple] = {}
         super().__init__()
 
     def run(self, inputs, attrs) -> Tensor:
         (t,) = inputs
+        found = self.plans.get((t._layout, attrs))
+        if found is None:
+            found = self._plan(t._layout, attrs)
+        run, make, size, np_dtype, own = found
+        out = make(size, np_dtype)
+        run(out, t._data)
+        return Tensor(out, own)
+
+    def _plan(self, given: Layout, attrs: tuple) -> tuple:
         reduced, keepdim, *params = attrs
-        x, shape = three(t._array(), reduced)
-        compute, result = self.dtypes(t._layout.dtype)
-        m = None if self.spread is None else self.spread(x)
-        out = kernels.reduce(self.table.name, x, compute, result, m, tuple(params))
-        return wrap(out.reshape(keep(t._layout.shape, reduced) if keepdim else shape))
+        compute, result = self.dtypes(given.dtype)
+        run = kernels.plan(self.table.name, given, reduced, compute, result, tuple(params))
+        shape = keep(given.shape, reduced) if keepdim else tuple(
+            [n for k, n in enumerate(given.shape) if k not in reduced])
+        own = layout(dtypes.from_numpy(result), shape)
+        return remember(self.plans, (given, attrs),
+                        (run, maker(own.numel), own.numel, result, own))
 
     def dtypes(self, own) -> tuple[str, np.dtype]:
         if self.table.kind == "bool":
@@ -101,7 +118,7 @@ class Reduce(Op):
         if program.row is not None and not program.row.inputs:
             return grad.new_zeros(own.shape)
         if program.row is None:
-            return expand(reshape(grad, shape), own.shape)
+            return spread(reshape(grad, shape), node)
         values = dict(zip(program.saves, (_value(v, node) for v in unpack(node))))
         x = values.get(0)
         parts = {"g": reshape(grad, shape)}
@@ -117,10 +134,22 @@ class Reduce(Op):
         scalars |= dict(zip(self.table.params, params))
         full = apply(program.op, tuple([parts[i] for i in program.row.inputs]),
                      tuple([scalars[p] for p in program.row.params]))
-        return full if full._layout.shape == own.shape else expand(full, own.shape)
+        return spread(full, node)
 
     def middle(self, x: Tensor, reduced) -> Tensor:
         return mean(x, reduced, True)
+
+
+def spread(grad: Tensor, node: Node) -> Tensor:
+    """A gradient as large as the input; in memory of its own where a leaf would copy it anyway."""
+    own, leaf = node.layouts[0], node.next[0]
+    if grad._layout.shape == own.shape:
+        return grad
+    if state.grad or type(leaf) is not AccumulateGrad or leaf.grad is not None:
+        return expand(grad, own.shape)
+    full = Tensor(empty(own.numel, own.dtype.np), layout(own.dtype, own.shape))
+    write(full._data, full._layout, grad)
+    return full
 
 
 class _Gradient:
@@ -185,25 +214,13 @@ def _product_of_others(x: Tensor) -> Tensor:
     return left * right
 
 
-def _mean_of(x: np.ndarray) -> np.ndarray:
-    return kernels.reduce("mean", x, x.dtype.name, x.dtype)
-
-
-def _finite_max(x: np.ndarray) -> np.ndarray:
-    if x.shape[1] == 0:
-        return np.zeros((x.shape[0], x.shape[2]), x.dtype)
-    top = kernels.reduce("amax", x, x.dtype.name, x.dtype)
-    top[np.isinf(top)] = 0
-    return top
-
-
 SUM, SUM_DIM = Reduce("sum", "Sum"), Reduce("sum", "SumBackward1")
 MEAN, MEAN_DIM = Reduce("mean", "Mean"), Reduce("mean", "MeanBackward1")
 PROD, AMAX, AMIN = Prod("prod", "Prod"), Reduce("amax", "Amax"), Reduce("amin", "Amin")
 MAX_ALL, MIN_ALL = Reduce("amax", "MaxBackward1"), Reduce("amin", "MinBackward1")
 ALL, ANY, COUNT = Reduce("all", "All"), Reduce("any", "Any"), Reduce("count_nonzero", "Count")
-VAR = Reduce("var", "Var", _mean_of)
-LOGSUMEXP = Reduce("logsumexp", "Logsumexp", _finite_max)
+VAR = Reduce("var", "Var")
+LOGSUMEXP = Reduce("logsumexp", "Logsumexp")
 NORMS = {1.0: Reduce("norm1", "Norm"), 2.0: Reduce("norm2", "LinalgVectorNorm"),
          0.0: Reduce("norm0", "Norm")}
 NORM_P = Reduce("normp", "Norm")
@@ -411,7 +428,7 @@ class Std(Reduce):
         return scale * (x - mean(x, reduced, True))
 
 
-STD = Std("var", "Std", _mean_of)
+STD = Std("var", "Std")
 
 
 def std(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Convolutions whose groups have one channel on a side: direct loops over whole planes.
+"""Convolutions whose groups have one channel on a side, of any window: loops over whole planes.
 
 A plane is laid out with its padding, one block for each residue modulo the stride, so that output
 pixel (i, j) meets tap t at i * pitch + j + taps[t]: every tap is then one long shifted sum over the
@@ -12,8 +12,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from nbgrad.kernels.cpu.lanes import LANES, add_lanes, choose, load, splat
 from nbgrad.kernels.cpu.simd import aligned, copy_lanes, lanes
-from nbgrad.kernels.options import SUM, inline, kernel, parallel_kernel, prange
+from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange
 
 #: Places after a laid out plane that its last vector may overwrite: no register is longer.
 SLACK = 16
@@ -161,29 +162,27 @@ def _forward_planes(x, w, bias, taps, layout, thin, begin, end, y):
         _close_rows(padded, rows, columns, pitch, y, q * size, end * size)
 
 
-@inline(fastmath=SUM)
-def _dot3(g, live, b0, b1, b2):
-    zero = g.dtype.type(0)
-    s0 = s1 = s2 = zero
-    for p in range(g.size):
-        s0 += g[p] * (b0[p] if live[p] else zero)
-        s1 += g[p] * (b1[p] if live[p] else zero)
-        s2 += g[p] * (b2[p] if live[p] else zero)
-    return s0, s1, s2
+@inline
+def _dot(g, live, b):
+    # The sum of g * b where g is a pixel of the output.
+    sums, zero = splat(g, 0), g.dtype.type(0)
+    for p in range(0, g.size, LANES):
+        sums = sums + load(g, p) * choose(load(live, p), load(b, p), zero)
+    return add_lanes(sums)
 
 
 @inline
 def _weight_channels(gy, x, taps, layout, thin, begin, end, gw):
     # Sums within a plane are in the dtype of x, by lanes; across planes in float64.
     images, groups, group_in, group_out, _, rows, columns = thin
-    pitch, last = layout.columns, taps.size - 1
-    laid = aligned(layout.plane + SLACK, x)
-    padded = np.zeros((rows - 1) * pitch + columns + SLACK, x.dtype)
-    g = padded[: padded.size - SLACK]
-    live = np.zeros(g.size, np.bool_)
+    pitch = layout.columns
+    places = -(-((rows - 1) * pitch + columns) // LANES) * LANES
+    laid = aligned(layout.plane + LANES + SLACK, x)
+    padded = np.zeros(places + SLACK, x.dtype)
+    g, live = padded[:places], np.zeros(places, np.bool_)
     for i in range(rows):
         live[i * pitch : i * pitch + columns] = True
-    total = np.empty(taps.size + 2)
+    total = np.empty(taps.size)
     for k in range(begin * group_in, end * group_in):
         o, c = k // group_in, k % group_in
         total[:] = 0
@@ -194,14 +193,8 @@ def _weight_channels(gy, x, taps, layout, thin, begin, end, gw):
             for i in range(rows):
                 for j in range(0, columns, lanes(x)):
                     copy_lanes(gy, go + i * columns + j, columns - j, padded, i * pitch + j)
-            for t in range(0, taps.size, 3):
-                b0 = laid[taps[t] :]
-                b1 = laid[taps[min(t + 1, last)] :]
-                b2 = laid[taps[min(t + 2, last)] :]
-                s0, s1, s2 = _dot3(g, live, b0, b1, b2)
-                total[t] += s0
-                total[t + 1] += s1
-                total[t + 2] += s2
+            for t in range(taps.size):
+                total[t] += _dot(g, live, laid[taps[t] :])
         for t in range(taps.size):
             gw[k * taps.size + t] = total[t]
 

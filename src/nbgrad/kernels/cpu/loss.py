@@ -4,12 +4,13 @@ logp and x are (N, C) or (N, C, L), target (N,) or (N, L), weight (C,) or None. 
 target is `ignore_index` has loss, weight and gradient zero. "mean" divides by the total weight.
 """
 
-from math import prod
+from math import log, prod
 
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.maths import exp, log
+from nbgrad.kernels.cpu.lanes import LANES, elements, get, put
+from nbgrad.kernels.cpu.maths import exp
 from nbgrad.kernels.cpu.rows import column_max, row_exp_sum, row_max
 from nbgrad.kernels.cpu.softmax import BLOCK
 from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
@@ -62,13 +63,15 @@ def _total_weight(target, weight, ignore):
 
 
 def _cross_entropy_rows_loop(x, target, weight, ignore, loss, logsumexp):
-    for n in prange(x.shape[0]):
-        xr, t = x[n], target[n]
-        m = row_max(xr)
-        logsumexp[n] = m + log(row_exp_sum(xr, m))
+    rows, classes = x.shape
+    for n in prange(rows):
+        lo, hi, t = n * classes, (n + 1) * classes, target[n]
+        xs = elements(x)
+        m = row_max(xs, lo, hi)
+        logsumexp[n] = m + log(row_exp_sum(xs, lo, hi, m))
         loss[n] = 0.0
         if t != ignore:
-            loss[n] = _weight(weight, t, ignore) * (logsumexp[n] - xr[t])
+            loss[n] = _weight(weight, t, ignore) * (logsumexp[n] - x[n, t])
 
 
 def _cross_entropy_columns_loop(x, target, weight, ignore, loss, logsumexp):
@@ -94,17 +97,19 @@ def _cross_entropy_columns_loop(x, target, weight, ignore, loss, logsumexp):
 
 def _cross_entropy_backward_rows_loop(gy, x, logsumexp, target, weight, ignore, gx):
     cast = x.dtype.type
-    for n in prange(x.shape[0]):
-        xr, out, t = x[n], gx[n], target[n]
+    rows, classes = x.shape
+    for n in prange(rows):
+        lo, hi, t = n * classes, (n + 1) * classes, target[n]
         if t == ignore:
-            out[:] = 0
+            gx[n] = 0
             continue
         g = cast(gy[n] * _weight(weight, t, ignore))
         high = cast(logsumexp[n])
         low = cast(logsumexp[n] - high)
-        for c in range(xr.size):
-            out[c] = exp((xr[c] - high) - low) * g
-        out[t] -= g
+        xs, out = elements(x), elements(gx)
+        for i in range(lo, hi, LANES):
+            put(out, i, exp((get(xs, i, hi - i) - high) - low) * g, hi - i)
+        gx[n, t] -= g
 
 
 def _cross_entropy_backward_columns_loop(gy, x, logsumexp, target, weight, ignore, gx):

@@ -8,18 +8,19 @@ from math import prod, sqrt
 import numpy as np
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.lanes import LANES, add_lanes, elements, first, get, put, splat
 from nbgrad.kernels.cpu.rows import (
+    BLOCK,
     centred,
     centred_product,
     centred_square,
     channel_total,
+    channel_totals,
     entry,
     moments,
-    row_centred_dot,
     row_moments,
-    row_sum,
 )
-from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.options import folded, kernel, parallel_kernel, prange, use_threads
 
 # Channels of (N, C) handled together; the most blocks that rows of a layer norm are cut into, and
 # rows summed in their own dtype.
@@ -28,30 +29,42 @@ BLOCKS = 16
 SLAB = 32
 
 
+@folded
+def _scale_row(x, lo, hi, mean, a, b, y):
+    """y = (x - mean) a + b."""
+    for j in range(lo, hi, LANES):
+        put(y, j, (get(x, j, hi - j) - mean) * a + b, hi - j)
+
+
 # Batch norm of x (N, C, L): one channel after the other.
 
-_channel_sum, _channel_shift, _channel_spread, _channel_centred_dot = map(
-    channel_total, (entry, centred, centred_square, centred_product))
+_channel_sum = channel_total(entry)
+_channel_spread = channel_totals(centred, centred_square)
+_channel_sums = channel_totals(entry, centred_product)
 
 
-def _stats_loop(x, mean, var):
+def _train_loop(x, w, b, eps, y, mean, var):
     n, channels, length = x.shape
     count = n * length
     cast = x.dtype.type
     for c in prange(channels):
         near = cast(_channel_sum(x, x, c, 0) / count)
-        shift, spread = _channel_shift(x, x, c, near), _channel_spread(x, x, c, near)
-        mean[c], var[c] = moments(near, shift / count, spread / count)
+        shift, spread = _channel_spread(x, x, c, near)
+        exact, spread = moments(near, shift / count, spread / count)
+        m, v = cast(exact), cast(spread)
+        mean[c], var[c] = m, v
+        a = cast(1 / cast(sqrt(v + cast(eps)))) * w[c]
+        xs, ys = elements(x), elements(y)
+        for i in range(n):
+            at = (i * channels + c) * length
+            _scale_row(xs, at, at + length, m, a, b[c], ys)
 
 
 def _apply_loop(x, mean, scale, shift, y):
     n, channels, length = x.shape
     for r in prange(n * channels):
-        i, c = r // channels, r % channels
-        xr, yr = x[i, c], y[i, c]
-        m, a, b = mean[c], scale[c], shift[c]
-        for j in range(length):
-            yr[j] = (xr[j] - m) * a + b
+        c, at = r % channels, r * length
+        _scale_row(elements(x), at, at + length, mean[c], scale[c], shift[c], elements(y))
 
 
 def _backward_loop(gy, x, mean, invstd, w, train, need_gx, gx, gw, gb):
@@ -60,8 +73,7 @@ def _backward_loop(gy, x, mean, invstd, w, train, need_gx, gx, gw, gb):
     cast = x.dtype.type
     for c in prange(channels):
         m = mean[c]
-        sum_g = _channel_sum(gy, gy, c, 0)
-        sum_gx = _channel_centred_dot(gy, x, c, m)
+        sum_g, sum_gx = _channel_sums(gy, x, c, m)
         gb[c] = sum_g
         gw[c] = sum_gx * invstd[c]
         if need_gx:
@@ -69,14 +81,17 @@ def _backward_loop(gy, x, mean, invstd, w, train, need_gx, gx, gw, gb):
             a = w[c] * invstd[c]
             k = cast(sum_gx * invstd[c] * invstd[c] / count)
             mean_g = cast(sum_g / count)
+            xs, gs, out = elements(x), elements(gy), elements(gx)
             for i in range(n):
-                g, xr, out = gy[i, c], x[i, c], gx[i, c]
+                lo = (i * channels + c) * length
+                hi = lo + length
                 if train:
-                    for j in range(length):
-                        out[j] = ((g[j] - mean_g) - (xr[j] - m) * k) * a
+                    for j in range(lo, hi, LANES):
+                        centred_x = get(xs, j, hi - j) - m
+                        put(out, j, ((get(gs, j, hi - j) - mean_g) - centred_x * k) * a, hi - j)
                 else:
-                    for j in range(length):
-                        out[j] = g[j] * a
+                    for j in range(lo, hi, LANES):
+                        put(out, j, get(gs, j, hi - j) * a, hi - j)
 
 
 # The same for x (N, C), where a channel is a column: a block of columns at a time.
@@ -146,47 +161,74 @@ def _layer_loop(x, w, b, eps, y, mean, invstd):
     rows, n = x.shape
     cast = x.dtype.type
     for r in prange(rows):
-        xr, yr = x[r], y[r]
-        exact, var = row_moments(xr)
+        at = r * n
+        xs, ys, ws, bs = elements(x), elements(y), elements(w), elements(b)
+        exact, var = row_moments(xs, at, at + n)
         m = cast(exact)
         s = cast(1.0 / sqrt(var + eps))
         mean[r] = m
         invstd[r] = s
-        for j in range(n):
-            yr[j] = (xr[j] - m) * s * w[j] + b[j]
+        for j in range(0, n, LANES):
+            k = n - j
+            put(ys, at + j, (get(xs, at + j, k) - m) * s * get(ws, j, k) + get(bs, j, k), k)
 
 
-def _layer_backward_loop(gy, x, mean, invstd, w, need_gx, gx, partial):
+@folded
+def _add_row(gy, x, at, n, m, s, w, sums):
+    """Add a row's shares to gw and gb, sums (2, n); the sums of g w and of g w (x - m) s."""
+    total, dot = 0.0, 0.0
+    for start in range(0, n, BLOCK):
+        u, v = splat(x, 0), splat(x, 0)
+        stop = min(start + BLOCK, n)
+        for j in range(start, stop, LANES):
+            k = stop - j
+            g, normal = get(gy, at + j, k), (get(x, at + j, k) - m) * s
+            put(sums, j, get(sums, j, k) + g * normal, k)
+            put(sums, n + j, get(sums, n + j, k) + g, k)
+            h = g * get(w, j, k)  # zero beyond the end
+            u = u + h
+            v = first(k, v + h * normal, v)
+        total += add_lanes(u)
+        dot += add_lanes(v)
+    return total, dot
+
+
+def _layer_backward_loop(gy, x, mean, invstd, w, need_gx, gx, partial, gw, gb):
     # partial [blocks, 2, n]: the share of gw and gb of each block of rows, in float64 over slabs
     # of SLAB rows.
     rows, n = x.shape
     blocks = partial.shape[0]
     cast = x.dtype.type
     for block in prange(blocks):
-        gn, gw, gb = np.empty_like(w), np.empty_like(w), np.empty_like(w)
+        sums = np.empty((2, n), w.dtype)
         first_row, last_row = rows * block // blocks, rows * (block + 1) // blocks
         for start in range(first_row, last_row, SLAB):
-            gw[:] = 0
-            gb[:] = 0
+            sums[:] = 0
+            gs, xs, ws, out = elements(gy), elements(x), elements(w), elements(gx)
             for r in range(start, min(start + SLAB, last_row)):
-                g, xr, m, s = gy[r], x[r], mean[r], invstd[r]
-                for j in range(n):
-                    gw[j] += g[j] * ((xr[j] - m) * s)
-                    gb[j] += g[j]
-                    gn[j] = g[j] * w[j]
+                at, m, s = r * n, mean[r], invstd[r]
+                total, dot = _add_row(gs, xs, at, n, m, s, ws, elements(sums))
                 if need_gx:
-                    out = gx[r]
-                    mean_g = cast(row_sum(gn) / n)
-                    k = cast(row_centred_dot(gn, xr, m) / n * s * s)
-                    for j in range(n):
-                        out[j] = ((gn[j] - mean_g) - (xr[j] - m) * k) * s
-            for j in range(n):
-                partial[block, 0, j] += gw[j]
-                partial[block, 1, j] += gb[j]
+                    # gx = (h - mean(h) - n mean(h n)) / std for h = g w, n = (x - mean) / std
+                    mean_h, f = cast(total / n), cast(dot / n * s)
+                    for j in range(0, n, LANES):
+                        k = n - j
+                        h = get(gs, at + j, k) * get(ws, j, k)
+                        put(out, at + j, ((h - mean_h) - (get(xs, at + j, k) - m) * f) * s, k)
+            for i in range(2):
+                for j in range(n):
+                    partial[block, i, j] += sums[i, j]
+    for j in range(n):
+        total, dot = 0.0, 0.0
+        for block in range(blocks):
+            dot += partial[block, 0, j]
+            total += partial[block, 1, j]
+        gw[j] = dot
+        gb[j] = total
 
 
 # Each pair is (one thread, all threads).
-_stats = kernel(_stats_loop), parallel_kernel(_stats_loop)
+_train = kernel(_train_loop), parallel_kernel(_train_loop)
 _apply = kernel(_apply_loop), parallel_kernel(_apply_loop)
 _backward = kernel(_backward_loop), parallel_kernel(_backward_loop)
 _stats_columns = kernel(_stats_columns_loop), parallel_kernel(_stats_columns_loop)
@@ -206,13 +248,24 @@ def _vector(v, n, dtype, default):
     return np.full(n, default, dtype) if v is None else np.ascontiguousarray(v)
 
 
-def batch_norm_stats(x):
-    """Mean and biased variance of each channel of x (N, C, ...), both (C,)."""
-    x = _channels(x)
-    mean, var = (memory.empty(x.shape[1], x.dtype) for _ in range(2))
-    run = _stats if x.ndim == 3 else _stats_columns
-    run[use_threads(x.size)](x, mean, var)
-    return mean, var
+def batch_norm(x, w, b, eps):
+    """(y, mean, biased variance) of x (N, C, ...), each channel normalised; w, b (C,) or None."""
+    channels = x.shape[1]
+    mean, var = (memory.empty(channels, x.dtype) for _ in range(2))
+    flat, threads = _channels(x), use_threads(x.size)
+    if flat.ndim == 2:
+        _stats_columns[threads](flat, mean, var)
+        return batch_norm_apply(x, mean, inverse(var, eps), w, b), mean, var
+    y = memory.empty(flat.shape, x.dtype)
+    w, b = _vector(w, channels, x.dtype, 1), _vector(b, channels, x.dtype, 0)
+    _train[threads](flat, w, b, float(eps), y, mean, var)
+    return y.reshape(x.shape), mean, var
+
+
+def inverse(var, eps):
+    """1 / std."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(var + eps)
 
 
 def batch_norm_apply(x, mean, invstd, w, b):
@@ -256,9 +309,10 @@ def layer_norm_backward(gy, x, mean, invstd, w, need_gx):
     rows, n = x.shape
     w = _vector(w, n, x.dtype, 1)
     gx = memory.empty(x.shape, x.dtype) if need_gx else None
+    gw, gb = memory.empty(n, x.dtype), memory.empty(n, x.dtype)
     partial = memory.zeros((max(1, min(BLOCKS, rows // 16)), 2, n), np.float64)
     mean, invstd = np.ascontiguousarray(mean), np.ascontiguousarray(invstd)
     out = x if gx is None else gx  # x is then left alone
-    _layer_backward[use_threads(2 * x.size)](gy, x, mean, invstd, w, need_gx, out, partial)
-    gw, gb = partial.sum(0).astype(x.dtype)
+    run = _layer_backward[use_threads(2 * x.size)]
+    run(gy, x, mean, invstd, w, need_gx, out, partial, gw, gb)
     return gx, gw, gb

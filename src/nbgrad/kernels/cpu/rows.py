@@ -3,100 +3,87 @@
 A sum is taken in LANES partial sums side by side, entry i of a row in lane i mod LANES, which are
 added up by halves after about BLOCK entries, and in float64 over the blocks. The order is written
 down, so it is the same in every kernel, on every CPU and for any number of threads, and a lane
-adds few numbers.
+adds few numbers. A row is given as an array, or better its `elements`, and the places, among all
+of them, where the row begins and ends.
 """
 
-from nbgrad.kernels.cpu.maths import exp, order, unorder
-from nbgrad.kernels.cpu.simd import LANES, stack_lanes
-from nbgrad.kernels.options import folded, inline
+from math import inf
+
+from nbgrad.kernels.cpu.lanes import (
+    LANES,
+    add_lanes,
+    as_element,
+    choose,
+    elements,
+    first,
+    load,
+    load_some,
+    max_lanes,
+    splat,
+)
+from nbgrad.kernels.cpu.maths import exp
+from nbgrad.kernels.options import folded
 
 BLOCK = 2048
-# Entries of the end of a row that are added together.
-PART = 16
 
 
-@folded
-def add_lanes(lanes):
-    """The sum of the lanes, by halves; loops of fixed length, which need no loop."""
-    for j in range(32):
-        lanes[j] += lanes[j + 32]
-    for j in range(16):
-        lanes[j] += lanes[j + 16]
-    for j in range(8):
-        lanes[j] += lanes[j + 8]
-    for j in range(4):
-        lanes[j] += lanes[j + 4]
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
-
-
-def _adder(term):
-    """A function that adds term(x, y, number) of the entries of two rows to lanes."""
+def _adder(one, two):
+    """A function that adds one(x, y, number) and two(x, y, number) to lanes, over two rows."""
 
     @folded
-    def add(lanes, x, y, number):
-        whole, parts = x.size // LANES * LANES, x.size // PART * PART
-        for i in range(0, whole, LANES):
-            xs, ys = x[i : i + LANES], y[i : i + LANES]
-            for j in range(LANES):
-                lanes[j] += term(xs[j], ys[j], number)
-        for i in range(whole, parts, PART):
-            xs, ys, some = x[i : i + PART], y[i : i + PART], lanes[i - whole : i - whole + PART]
-            for j in range(PART):
-                some[j] += term(xs[j], ys[j], number)
-        for i in range(parts, x.size):
-            lanes[i - whole] += term(x[i], y[i], number)
+    def add(s, t, x, y, lo, hi, number):
+        whole = hi - (hi - lo) % LANES
+        for i in range(lo, whole, LANES):
+            u, v = load(x, i), load(y, i)
+            s = s + one(u, v, number)
+            t = t + two(u, v, number)
+        if whole < hi:
+            u, v = load_some(x, whole, hi - whole), load_some(y, whole, hi - whole)
+            s = first(hi - whole, s + one(u, v, number), s)
+            t = first(hi - whole, t + two(u, v, number), t)
+        return s, t
 
     return add
 
 
-def _total(term):
-    """A function of rows x, y and a number: sum(term(x, y, number)), in float64."""
-    add = _adder(term)
+def _totals(one, two):
+    """A function of rows x, y and a number: the sums of one(x, y, number) and two, in float64."""
+    add = _adder(one, two)
 
-    @inline
-    def block(x, y, number):
-        lanes = stack_lanes(x)
-        for j in range(LANES):
-            lanes[j] = 0
-        add(lanes, x, y, number)
-        return add_lanes(lanes)
+    @folded
+    def totals(x, y, lo, hi, number):
+        s, t = 0.0, 0.0
+        for start in range(lo, hi, BLOCK):
+            u, v = add(splat(x, 0), splat(x, 0), x, y, start, min(start + BLOCK, hi), number)
+            s += add_lanes(u)
+            t += add_lanes(v)
+        return s, t
 
-    @inline
-    def total(x, y, number):
-        s = 0.0
-        for k in range(0, x.size, BLOCK):
-            s += block(x[k : k + BLOCK], y[k : k + BLOCK], number)
-        return s
-
-    return total
+    return totals
 
 
-def channel_total(term):
+def channel_totals(one, two):
     """The same over x[:, c] and y[:, c] of arrays (N, C, L): short rows share their lanes."""
-    add, row_total = _adder(term), _total(term)
+    add = _adder(one, two)
 
-    @inline
-    def block(x, y, c, start, stop, number):
-        lanes = stack_lanes(x)
-        for j in range(LANES):
-            lanes[j] = 0
-        for k in range(start, stop):
-            add(lanes, x[k, c], y[k, c], number)
-        return add_lanes(lanes)
+    @folded
+    def totals(x, y, c, number):
+        rows, channels, length = x.shape
+        x, y = elements(x), elements(y)
+        step = min(LANES, max(1, BLOCK // max(1, length)))
+        s, t = 0.0, 0.0
+        for start in range(0, rows, step):
+            for lo in range(0, length, BLOCK):
+                u, v = splat(x, 0), splat(x, 0)
+                for k in range(start, min(start + step, rows)):
+                    at = (k * channels + c) * length
+                    hi = at + min(lo + BLOCK, length)
+                    u, v = add(u, v, x, y, at + lo, hi, number)
+                s += add_lanes(u)
+                t += add_lanes(v)
+        return s, t
 
-    @inline
-    def total(x, y, c, number):
-        rows, s = x.shape[0], 0.0
-        if x.shape[2] >= BLOCK:
-            for k in range(rows):
-                s += row_total(x[k, c], y[k, c], number)
-        else:
-            step = min(LANES, max(1, BLOCK // max(1, x.shape[2])))
-            for k in range(0, rows, step):
-                s += block(x, y, c, k, min(k + step, rows), number)
-        return s
-
-    return total
+    return totals
 
 
 # Terms: of an entry, of two, and of two with a number, which is in the dtype of the entries.
@@ -106,33 +93,46 @@ centred = folded(lambda x, y, mean: x - mean)
 centred_square = folded(lambda x, y, mean: (x - mean) * (x - mean))
 centred_product = folded(lambda g, x, mean: g * (x - mean))
 _exponential = folded(lambda x, y, m: exp(x - m))
+_nothing = folded(lambda x, y, number: x)  # a second sum that nobody reads is not taken
 
-_sum, _dot, _exp_sum = map(_total, (entry, product, _exponential))
-_shift, _spread = map(_total, (centred, centred_square))
-#: sum(g * (x - mean))
-row_centred_dot = _total(centred_product)
+_sum, _dot, _exp_sum = (_totals(term, _nothing) for term in (entry, product, _exponential))
+_spread = _totals(centred, centred_square)
 
 
-@inline
-def row_sum(x):
+def channel_total(term):
+    """`channel_totals` of one term."""
+    totals = channel_totals(term, _nothing)
+    return folded(lambda x, y, c, number: totals(x, y, c, number)[0])
+
+
+@folded
+def row_sum(x, lo, hi):
     """sum(x), in float64."""
-    return _sum(x, x, 0)
+    return _sum(x, x, lo, hi, 0)[0]
 
 
-@inline
-def row_dot(x, y):
+@folded
+def row_dot(x, y, lo, hi):
     """sum(x * y), in float64."""
-    return _dot(x, y, 0)
+    return _dot(x, y, lo, hi, 0)[0]
 
 
-@inline
-def row_moments(x):
+@folded
+def row_exp_sum(x, lo, hi, m):
+    """sum(exp(x - m)), in float64."""
+    return _exp_sum(x, x, lo, hi, m)[0]
+
+
+@folded
+def row_moments(x, lo, hi):
     """The mean and the variance of a row, in float64."""
-    near = x.dtype.type(row_sum(x) / x.size)
-    return moments(near, _shift(x, x, near) / x.size, _spread(x, x, near) / x.size)
+    n = hi - lo
+    near = as_element(x, row_sum(x, lo, hi) / n)
+    shift, spread = _spread(x, x, lo, hi, near)
+    return moments(near, shift / n, spread / n)
 
 
-@inline
+@folded
 def moments(near, shift, spread):
     """The same from a number near the mean and the means of x - near and of its square.
 
@@ -143,26 +143,21 @@ def moments(near, shift, spread):
     return near + shift, 0.0 if var < 0 else var
 
 
-@inline
-def row_exp_sum(x, m):
-    """sum(exp(x - m)), in float64."""
-    return _exp_sum(x, x, m)
+@folded
+def row_max(x, lo, hi):
+    """Largest entry of a row; a NaN may be missed, for it reaches the result through exp."""
+    whole = hi - (hi - lo) % LANES
+    m = splat(x, -inf)
+    for i in range(lo, whole, LANES):
+        v = load(x, i)
+        m = choose(v > m, v, m)
+    if whole < hi:
+        v = load_some(x, whole, hi - whole)
+        m = first(hi - whole, choose(v > m, v, m), m)
+    return max_lanes(m)
 
 
-@inline
-def row_max(x):
-    """Largest entry of a row; a NaN may be missed, for it reaches the result through exp.
-
-    Compared as integers, which a register at a time can do without promises about NaN.
-    """
-    m = order(x[0])
-    for i in range(x.size):
-        k = order(x[i])
-        m = k if k > m else m
-    return unorder(m)
-
-
-@inline
+@folded
 def column_max(x, lo, hi):
     """Largest entry of each column lo..hi of x (n, inner)."""
     m = x[0, lo:hi].copy()

@@ -5,6 +5,7 @@ from math import prod
 import numpy as np
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.lanes import LANES, elements, get, put
 from nbgrad.kernels.cpu.maths import exp, log
 from nbgrad.kernels.cpu.rows import column_max, row_dot, row_exp_sum, row_max, row_sum
 from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
@@ -14,20 +15,21 @@ BLOCK = 128
 
 
 def _rows_loop(x, y, logarithm):
+    rows, n = x.shape
     cast = x.dtype.type
-    for o in prange(x.shape[0]):
-        xo, yo = x[o], y[o]
-        m = row_max(xo)
+    for o in prange(rows):
+        lo, hi, xs, ys = o * n, (o + 1) * n, elements(x), elements(y)
+        m = row_max(xs, lo, hi)
         if logarithm:
-            s = cast(log(row_exp_sum(xo, m)))
-            for i in range(xo.size):
-                yo[i] = (xo[i] - m) - s
+            s = cast(log(row_exp_sum(xs, lo, hi, m)))
+            for i in range(lo, hi, LANES):
+                put(ys, i, (get(xs, i, hi - i) - m) - s, hi - i)
         else:
-            for i in range(xo.size):
-                yo[i] = exp(xo[i] - m)
-            s = cast(1 / row_sum(yo))
-            for i in range(xo.size):
-                yo[i] *= s
+            for i in range(lo, hi, LANES):
+                put(ys, i, exp(get(xs, i, hi - i) - m), hi - i)
+            s = cast(1 / row_sum(ys, lo, hi))
+            for i in range(lo, hi, LANES):
+                put(ys, i, get(ys, i, hi - i) * s, hi - i)
 
 
 def _columns_loop(x, y, logarithm):
@@ -58,17 +60,18 @@ def _columns_loop(x, y, logarithm):
 
 
 def _rows_backward_loop(gy, y, gx, logarithm):
+    rows, n = y.shape
     cast = y.dtype.type
-    for o in prange(y.shape[0]):
-        go, yo, out = gy[o], y[o], gx[o]
+    for o in prange(rows):
+        lo, hi, gs, ys, out = o * n, (o + 1) * n, elements(gy), elements(y), elements(gx)
         if logarithm:
-            s = cast(row_sum(go))
-            for i in range(yo.size):
-                out[i] = go[i] - exp(yo[i]) * s
+            s = cast(row_sum(gs, lo, hi))
+            for i in range(lo, hi, LANES):
+                put(out, i, get(gs, i, hi - i) - exp(get(ys, i, hi - i)) * s, hi - i)
         else:
-            s = cast(row_dot(go, yo))
-            for i in range(yo.size):
-                out[i] = yo[i] * (go[i] - s)
+            s = cast(row_dot(gs, ys, lo, hi))
+            for i in range(lo, hi, LANES):
+                put(out, i, get(ys, i, hi - i) * (get(gs, i, hi - i) - s), hi - i)
 
 
 def _columns_backward_loop(gy, y, gx, logarithm):
