@@ -9,13 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from nbgrad import config
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.expr import Expr, expand, topological
 from nbgrad.kernels import source
-from nbgrad.kernels.launch import entry_point
+from nbgrad.kernels.launch import either, entry_point
 from nbgrad.kernels.layout import Layout, expanded_strides, geometry, layout, tiles
-from nbgrad.kernels.options import use_threads
 
 
 class Plan(NamedTuple):
@@ -108,7 +106,7 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
         target = out or fresh
         size = target[0].numel
         operands = (*np_dtypes, *(l.dtype.np for l in read))
-        run = _either(size, lambda parallel: resolve(
+        run = either(size, lambda parallel: resolve(
             kernel_flat(made, scalars, parallel), spec, operands))
         partly = target if out and not whole else ()
         run = _with_offsets(run, partly, read, len(spec.results))
@@ -124,24 +122,9 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     table, steps = found or geometry(shape, strides, offsets)
     rows = int(table[1]) * (1 if found is None else int(table[2]) // source.TILE)
     operands = (*np_dtypes, *(l.dtype.np for l in read))
-    kernel = _either(target[0].numel, lambda parallel: resolve(
+    kernel = either(target[0].numel, lambda parallel: resolve(
         make(made, steps, parallel and rows > 1), spec, operands, (table.dtype, 1)))
     return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)
-
-
-def _either(work: int, make: Callable[[bool], Callable]) -> Callable:
-    """The serial kernel; for large work, serial or parallel by the number of threads at the call."""
-    if work < config.PARALLEL_THRESHOLD:
-        return make(False)
-    kernels: dict[bool, Callable] = {}
-
-    def run(*args) -> None:
-        parallel = use_threads(work)
-        if parallel not in kernels:
-            kernels[parallel] = make(parallel)
-        kernels[parallel](*args)
-
-    return run
 
 
 def resolve(kernel, spec: Spec, storages: tuple[np.dtype, ...], *more):

@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbgrad import config
 from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels.cpu import matmul as tiled
 from nbgrad.kernels.cpu import matvec as vectors
 from nbgrad.kernels.cpu.simd import tile_shape
-from nbgrad.kernels.launch import entry_point
+from nbgrad.kernels.launch import either, entry_point
 from nbgrad.kernels.layout import Layout, collapse, layout
 from nbgrad.kernels.memory import empty
-from nbgrad.kernels.options import get_num_threads, use_threads
+from nbgrad.kernels.options import get_num_threads
 from nbgrad.kernels.tasks import tasks
 
 _KC = 256  # the part of a panel of B that stays in the first cache while A passes by
@@ -147,7 +146,7 @@ def outer(a: Layout, b: Layout) -> Plan:
         run = partial(_code(vectors.outer[parallel], a.dtype.np, 3), table)
         return _without_gaps(run, y, n) if gaps else run
 
-    run = _either(out.numel // _BY_VECTOR, make) if out.numel else _nothing
+    run = either(out.numel // _BY_VECTOR, make) if out.numel else _nothing
     return Plan(run, out, out.numel, a.dtype.np)
 
 
@@ -180,21 +179,6 @@ def _only_bias(p: _Product) -> Callable[..., None]:
 def _integers(p: _Product) -> Callable[..., None]:
     table = p.table(p.matrices, p.m, p.n, p.k, p.a.step, p.a.stride, p.b.step, p.b.stride, p.bias_at)
     return p.bind(_code(tiled.integers, p.dtype.np), table)
-
-
-def _either(work: int, make: Callable[[bool], Callable]) -> Callable:
-    """The serial launch; for large work, serial or parallel by the number of threads at the call."""
-    if work < config.PARALLEL_THRESHOLD:
-        return make(False)
-    launches: dict[bool, Callable] = {}
-
-    def run(*args) -> None:
-        parallel = use_threads(work)
-        if parallel not in launches:
-            launches[parallel] = make(parallel)
-        launches[parallel](*args)
-
-    return run
 
 
 def _exchanged(run: Callable) -> Callable:
@@ -235,7 +219,7 @@ def _with_vector(p: _Product) -> Callable | None:
         run = _without_gaps(run, x, p.k) if gaps else run
         return run if columns else _exchanged(run)
 
-    return _either(own.matrices * own.m * p.k // _BY_VECTOR, make)
+    return either(own.matrices * own.m * p.k // _BY_VECTOR, make)
 
 
 def _in_tiles(p: _Product) -> Callable[..., None]:
@@ -250,7 +234,7 @@ def _in_tiles(p: _Product) -> Callable[..., None]:
         run = _tiles(own, turn, parallel)
         return _exchanged(run) if turn else run
 
-    return _either(work, make)
+    return either(work, make)
 
 
 def _tiles(p: _Product, turned: bool, parallel: bool) -> Callable[..., None]:

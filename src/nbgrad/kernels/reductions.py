@@ -16,14 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from nbgrad import config
 from nbgrad.formulas.expr import SELECT, Expr, expand, free, topological, var
 from nbgrad.formulas.reductions import TABLE, Reduction
 from nbgrad.kernels import source
 from nbgrad.kernels.cpu.simd import LANES
-from nbgrad.kernels.launch import entry_point
+from nbgrad.kernels.launch import either, entry_point
 from nbgrad.kernels.layout import Layout
-from nbgrad.kernels.options import use_threads
 
 # A row: element i of a block of 2,048 goes to lane i mod LANES, the lanes are combined by halves,
 # and the blocks' results in the dtype of totals (float64 for floats), which keeps the error below
@@ -297,23 +295,10 @@ def _launch(row: Reduction, in_dtype: np.dtype, compute: str, result: np.dtype, 
     """A function of (out, x), or (out, x, middle), over storages."""
     arrays = [(result, 1), (in_dtype, 1)] + [(np.dtype(compute), 1)] * _needs_middle(row)
     numbers = (*way.numbers, count)
-    kernels: dict[bool, Callable] = {}
-
-    def make(parallel: bool) -> Callable:
-        kernels[parallel] = entry_point(
-            _kernel(row, in_dtype, compute, way.column, parallel), *arrays,
-            *[types.int64] * len(numbers), *[types.float64] * len(params))
-        return kernels[parallel]
-
-    if way.work < config.PARALLEL_THRESHOLD:
-        run = make(False)
-        return lambda *arrays: run(*arrays, *numbers, *params)
-
-    def either(*arrays) -> None:
-        parallel = use_threads(way.work)
-        (kernels.get(parallel) or make(parallel))(*arrays, *numbers, *params)
-
-    return either
+    run = either(way.work, lambda parallel: entry_point(
+        _kernel(row, in_dtype, compute, way.column, parallel), *arrays,
+        *[types.int64] * len(numbers), *[types.float64] * len(params)))
+    return lambda *arrays: run(*arrays, *numbers, *params)
 
 
 def plan(name: str, own: Layout, reduced: tuple[int, ...], compute: str, result: np.dtype,
