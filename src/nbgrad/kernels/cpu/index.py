@@ -59,16 +59,27 @@ def _put_rows(x, idx, v):
 # that is none is met as 0 and counted: unsigned, a negative one is too large.
 
 
+@inline
+def _line(a, o):
+    """a[o, :, 0] of an array whose last axis has one entry, as a vector without gaps."""
+    return a.reshape(-1)[o * a.shape[1]:(o + 1) * a.shape[1]]
+
+
+@inline
+def _strips(inner):
+    return (inner + COLUMNS - 1) // COLUMNS
+
+
 def _gather_loop(x, idx, y):
     outer, count, inner = idx.shape
     n = np.uint64(x.shape[1])
-    strips, blocks = (inner + COLUMNS - 1) // COLUMNS, (count + BLOCK - 1) // BLOCK
+    strips, blocks = _strips(inner), (count + BLOCK - 1) // BLOCK
     outside = 0
     for r in prange(outer * strips * blocks):
         o, left, top = r // (strips * blocks), r // blocks % strips * COLUMNS, r % blocks * BLOCK
         bottom, right = min(top + BLOCK, count), min(left + COLUMNS, inner)
         if inner == 1:
-            xo, io, yo = x[o, :, 0], idx[o, top:bottom, 0], y[o, top:bottom, 0]
+            xo, io, yo = _line(x, o), _line(idx, o)[top:bottom], _line(y, o)[top:bottom]
             for j in range(yo.size):
                 k = io[j]
                 outside += k >= n
@@ -85,24 +96,28 @@ def _gather_loop(x, idx, y):
 
 
 def _writer(write):
-    """A function that does write(x, k, value) with the entries of a strip of columns of src."""
+    """A function that does write(x, k, value) with the entries of strip r of src."""
 
     @inline
-    def strip(x, idx, src):
-        outside, n = 0, np.uint64(x.shape[0])
-        if idx.shape[1] == 1:
-            xo, io, so = x[:, 0], idx[:, 0], src[:, 0]
+    def strip(r, x, idx, src):
+        inner, n, outside = idx.shape[2], np.uint64(x.shape[1]), 0
+        strips = _strips(inner)
+        o, lo = r // strips, (r % strips) * COLUMNS
+        if inner == 1:
+            xo, io, so = _line(x, o), _line(idx, o), _line(src, o)
             for j in range(io.size):
                 k = io[j]
                 outside += k >= n
                 write(xo, k if k < n else np.uint64(0), so[j])
         else:
-            for j in range(idx.shape[0]):
-                io, so = idx[j], src[j]
+            hi = min(lo + COLUMNS, inner)
+            xo = x[o, :, lo:hi]
+            for j in range(idx.shape[1]):
+                io, so = idx[o, j, lo:hi], src[o, j, lo:hi]
                 for i in range(io.size):
                     k = io[i]
                     outside += k >= n
-                    write(x[k if k < n else np.uint64(0)], i, so[i])
+                    write(xo[k if k < n else np.uint64(0)], i, so[i])
         return outside
 
     return strip
@@ -122,24 +137,16 @@ _put_strip, _add_strip = _writer(_put), _writer(_add)
 
 
 def _scatter_loop(x, idx, src):
-    outer, _, inner = idx.shape
-    strips = (inner + COLUMNS - 1) // COLUMNS
     outside = 0
-    for r in prange(outer * strips):
-        o, lo = r // strips, (r % strips) * COLUMNS
-        hi = min(lo + COLUMNS, inner)
-        outside += _put_strip(x[o, :, lo:hi], idx[o, :, lo:hi], src[o, :, lo:hi])
+    for r in prange(idx.shape[0] * _strips(idx.shape[2])):
+        outside += _put_strip(r, x, idx, src)
     return outside
 
 
 def _scatter_add_loop(x, idx, src):
-    outer, _, inner = idx.shape
-    strips = (inner + COLUMNS - 1) // COLUMNS
     outside = 0
-    for r in prange(outer * strips):
-        o, lo = r // strips, (r % strips) * COLUMNS
-        hi = min(lo + COLUMNS, inner)
-        outside += _add_strip(x[o, :, lo:hi], idx[o, :, lo:hi], src[o, :, lo:hi])
+    for r in prange(idx.shape[0] * _strips(idx.shape[2])):
+        outside += _add_strip(r, x, idx, src)
     return outside
 
 
