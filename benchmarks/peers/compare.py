@@ -43,9 +43,13 @@ def installed(library: str) -> bool:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a process on so many threads; modules are found from where we are."""
+    """The environment of a process on so many threads; modules are found from where we are.
+
+    Bytecode may be written, or a checkout would be compiled at every start; installed peers are not.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
-    return os.environ | dict.fromkeys(THREADS, str(threads)) | {"PYTHONPATH": path}
+    return os.environ | dict.fromkeys(THREADS, str(threads)) | {
+        "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
 
 
 class Process:
