@@ -38,8 +38,28 @@ CASES = [
     ((2, 6, 17, 15), 12, (5, 5), (3, 2), (2, 3), (2, 1), 6),
     ((2, 6, 9, 9), 2, (3, 3), (1, 1), (1, 1), (1, 1), 2),
     ((2, 8, 7, 7), 8, (1, 1), (2, 2), (0, 0), (1, 1), 8),
+    # Depthwise rows: whole registers, halves, some registers; odd planes, wide padding.
+    ((3, 5, 7, 7), 5, (3, 3), (1, 1), (1, 1), (1, 1), 5),
+    ((3, 5, 7, 8), 10, (3, 3), (1, 1), (0, 0), (1, 1), 5),
+    ((2, 37, 9, 16), 37, (5, 5), (1, 1), (2, 2), (1, 1), 37),
+    ((1, 3, 50, 40), 3, (7, 7), (1, 1), (3, 3), (1, 1), 3),
+    ((2, 3, 6, 5), 3, (3, 3), (1, 1), (4, 3), (1, 1), 3),
+    ((3, 5, 15, 14), 5, (3, 3), (2, 2), (1, 1), (1, 1), 5),
+    ((2, 5, 14, 28), 5, (5, 5), (2, 2), (2, 2), (1, 1), 5),
+    ((2, 3, 9, 75), 6, (3, 3), (2, 2), (0, 1), (1, 1), 3),
+    ((2, 3, 14, 14), 3, (7, 7), (2, 2), (3, 3), (1, 1), 3),
+    ((2, 3, 6, 5), 3, (3, 3), (2, 2), (3, 4), (1, 1), 3),
+    ((2, 3, 30, 31), 3, (3, 3), (1, 1), (2, 2), (2, 2), 3),
     ((3, 2, 40, 40), 3, (3, 3), (1, 1), (0, 0), (1, 1), 1),
     ((2, 300, 6, 6), 20, (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((1, 32, 9, 11), 40, (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((3, 33, 8, 7), 35, (3, 3), (1, 1), (0, 2), (1, 1), 1),
+    ((9, 34, 14, 13), 33, (3, 3), (1, 1), (3, 1), (1, 1), 1),
+    ((2, 6, 20, 21), 300, (3, 3), (2, 2), (1, 1), (1, 1), 1),
+    ((1, 40, 5, 5), 200, (3, 3), (2, 2), (1, 1), (1, 1), 1),
+    ((2, 20, 12, 12), 24, (5, 5), (1, 1), (2, 2), (1, 1), 1),
+    ((2, 10, 8, 8), 5, (3, 3), (2, 2), (1, 1), (1, 1), 1),
+    ((2, 4, 40, 9), 7, (3, 2), (1, 1), (1, 1), (1, 1), 1),
 ]
 TOLERANCE = {np.float64: 1e-12, np.float32: 2e-5}
 
@@ -90,7 +110,7 @@ def test_bits_do_not_depend_on_threads(case, monkeypatch):
         return y, conv.conv2d_input(y, w, x.shape, *how), conv.conv2d_weight(y, x, w.shape, *how)
 
     serial = results()
-    monkeypatch.setattr(conv, "use_threads", lambda work: True)
+    monkeypatch.setattr("nbgrad.config.PARALLEL_THRESHOLD", 0)
     before = numba.get_num_threads()
     try:
         for threads in {1, min(2, numba.config.NUMBA_NUM_THREADS)}:
@@ -134,11 +154,11 @@ def test_uneven_padding_is_padding_then_convolution(groups):
     np.testing.assert_allclose(gw, want, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("groups", [1, 5])
-def test_not_a_number_stays_where_its_windows_are(groups):
-    x = np.ones((2, 5, 20, 17), np.float32)
+@pytest.mark.parametrize("channels, groups", [(5, 1), (5, 5), (40, 1)])
+def test_not_a_number_stays_where_its_windows_are(channels, groups):
+    x = np.ones((2, channels, 20, 17), np.float32)
     x[0, 1, 6, 16] = np.nan
-    w = np.ones((5, 5 // groups, 3, 3), np.float32)
+    w = np.ones((channels, channels // groups, 3, 3), np.float32)
     how = ((1, 1), (1, 1), (1, 1), groups)
     y = conv.conv2d(x, w, None, *how)
     want = np.zeros(y.shape, bool)
@@ -148,6 +168,21 @@ def test_not_a_number_stays_where_its_windows_are(groups):
     gw = conv.conv2d_weight(np.ones_like(y), x, w.shape, *how)
     # The last column of the input never meets the first column of the window's taps.
     assert np.isfinite(gw[..., 0]).all() and not np.isnan(gw).any()
+
+
+@pytest.mark.parametrize("width", [7, 16, 40])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_taps_of_a_depthwise_window_meet_what_they_see(stride, width):
+    how = ((stride, stride), (0, 0), (1, 1), 3)
+    x, w = np.ones((2, 3, 9, width), np.float32), np.ones((3, 1, 3, 3), np.float32)
+    gy = np.ones_like(conv.conv2d(x, w, None, *how))
+    x[:, :, 0], x[:, :, :, 0] = np.inf, np.inf
+    gw = conv.conv2d_weight(gy, x, w.shape, *how)
+    assert np.isinf(gw[:, :, 0]).all() and np.isinf(gw[:, :, :, 0]).all()
+    assert np.isfinite(gw[:, :, 1:, 1:]).all()
+    gy[:, :, 0], gy[:, :, :, 0] = np.inf, np.inf
+    gx = conv.conv2d_input(gy, w, x.shape, *how)
+    assert np.isinf(gx[:, :, :3, :3]).all() and np.isfinite(gx[:, :, 3:, 3:]).all()
 
 
 def test_no_channels_leave_the_bias():
@@ -173,3 +208,22 @@ def test_convolution_in_float32_is_accurate_over_a_large_batch():
     gw = conv.conv2d_weight(gy, x, (4, 3, 3, 3), *how)
     np.testing.assert_allclose(gw, exact, rtol=2e-5)
     np.testing.assert_allclose(conv.conv2d_bias(gy), gy.sum((0, 2, 3), dtype=np.float64), rtol=1e-7)
+
+
+@pytest.mark.parametrize("shape, outputs", [((2, 128, 14, 14), 64), ((1, 512, 7, 7), 48)])
+def test_winograd_errs_little_more_than_a_direct_sum(shape, outputs):
+    how = ((1, 1), (1, 1), (1, 1), 1)
+    x, w, _, _ = samples((shape, outputs, (3, 3), *how), np.float32)
+    gy = np.random.default_rng(1).standard_normal((shape[0], outputs, *shape[2:]), np.float32)
+
+    def results(x, w, gy):
+        return (conv.conv2d(x, w, None, *how), conv.conv2d_input(gy, w, x.shape, *how),
+                conv.conv2d_weight(gy, x, w.shape, *how))
+
+    exact = results(*(a.astype(np.float64) for a in (x, w, gy)))
+    tensors = [torch.tensor(a, requires_grad=True) for a in (x, w)]
+    y = functional.conv2d(*tensors, padding=1)
+    y.backward(torch.tensor(gy))
+    direct = (y.detach().numpy(), *(t.grad.numpy() for t in tensors))
+    for got, plain, want in zip(results(x, w, gy), direct, exact):
+        assert np.abs(got - want).mean() < 4 * np.abs(plain - want).mean()

@@ -67,7 +67,11 @@ def parallel_kernel(function=None, *, fastmath: frozenset = EXACT):
     """Compile a CPU kernel whose `prange` loops run on all threads."""
     if function is None:
         return lambda f: parallel_kernel(f, fastmath=fastmath)
-    run = _compile(function, fastmath, parallel=True)
+    return in_turn(_compile(function, fastmath, parallel=True))
+
+
+def in_turn(run):
+    """A kernel that runs on all threads, one call at a time where threads must take turns."""
 
     def launch(*args):
         if not _takes_turns():
@@ -75,6 +79,7 @@ def parallel_kernel(function=None, *, fastmath: frozenset = EXACT):
         with _turn:
             return run(*args)
 
+    launch.kernel = run  # type: ignore[attr-defined]
     return launch
 
 

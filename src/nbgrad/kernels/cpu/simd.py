@@ -127,6 +127,34 @@ def _lanes_below(builder, limit, n, start):
     return builder.icmp_signed("<", indices, _splat(builder, limit, n))
 
 
+def lanes_below(builder, limit, n, start=0):
+    """For codegen: a mask of the n indices from `start` that are less than `limit`."""
+    return _lanes_below(builder, limit, n, start)
+
+
+def vector_at(context, builder, array_type, array, offset):
+    """For codegen: the place of the register of numbers of an array from `offset`."""
+    place = _place(context, builder, array_type, array, offset)
+    number = context.get_data_type(array_type.dtype)
+    return builder.bitcast(place, ir.VectorType(number, _lanes(array_type.dtype)).as_pointer())
+
+
+def masked_load(builder, place, mask, zero, size):
+    """For codegen: the numbers of a register that a mask names, and zeros."""
+    return _masked_load(builder, place, mask, zero, size)
+
+
+def register_count() -> int:
+    """How many vector registers there are."""
+    return 32 if _target().register_bytes == 64 else 16
+
+
+def masked_store(builder, x, place, mask, size):
+    """For codegen: store the numbers of a register, of `size` bytes each, that a mask names."""
+    name = f"llvm.masked.store.v{x.type.count}f{8 * size}.p0"
+    _llvm(builder, name, ir.VoidType(), [x, place, _I32(size), mask])
+
+
 class _Tile:
     """Writes the LLVM functions behind `tile` for one element type and way of addressing.
 
@@ -209,7 +237,7 @@ class _Tile:
                 with replace:
                     self.store(builder, sums, corners, add=False)
             with edge:
-                self.store_masked(builder, sums, corners, masks, rows, x["accumulate"])
+                self.store_masked(builder, x, sums, masks)
         builder.ret_void()
         return function
 
@@ -291,15 +319,31 @@ class _Tile:
                 x = builder.fadd(self.load(builder, place), x) if add else x
                 builder.store(x, self.as_vector(builder, place), align=self.bytes)
 
-    def store_masked(self, builder, sums, corners, masks, rows, accumulate):
-        wanted = _splat(builder, accumulate, self.lanes)
-        for i, (line, places) in enumerate(zip(sums, corners)):
-            with builder.if_then(builder.icmp_signed("<", _I64(i), rows)):
-                for x, place, mask in zip(line, places, masks):
-                    old = self.load_masked(builder, place, builder.and_(mask, wanted))
-                    new = builder.fadd(old, x)
-                    arguments = [new, self.as_vector(builder, place), _I32(self.bytes), mask]
-                    _llvm(builder, f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), arguments)
+    def store_masked(self, builder, x, sums, masks):
+        """As `store` inside rows x columns only: loops over rows that lie in memory, for short code.
+
+        All of the old C is read first: a masked store holds up reads of a register's width after it.
+        """
+        flat = [z for line in sums for z in line]
+        kept = cgutils.alloca_once(builder, self.vector, size=len(flat))
+        for i, z in enumerate(flat):
+            builder.store(z, builder.gep(kept, [_I64(i)]))
+
+        def each():
+            with cgutils.for_range(builder, x["rows"]) as row:
+                start = builder.gep(x["c"], [builder.mul(x["ldc"], row.index)])
+                for j, mask in enumerate(masks):
+                    i = builder.add(builder.mul(row.index, _I64(len(masks))), _I64(j))
+                    place = self.as_vector(builder, self.column(builder, start, j))
+                    yield builder.gep(kept, [i]), place, mask
+
+        with builder.if_then(x["accumulate"]):
+            for own, place, mask in each():
+                old = _masked_load(builder, place, mask, self.zero, self.bytes)
+                builder.store(builder.fadd(old, builder.load(own)), own)
+        for own, place, mask in each():
+            arguments = [builder.load(own), place, _I32(self.bytes), mask]
+            _llvm(builder, f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), arguments)
 
 
 @intrinsic(prefer_literal=True)
@@ -395,6 +439,26 @@ def copy_lanes(typingctx, x, xo, count, y, yo):
             with part:
                 found = _masked_load(builder, x, inside, vector([0.0] * n), size)
                 builder.store(found, y, align=size)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(x, i, i, y, i), codegen
+
+
+@intrinsic
+def add_lanes(typingctx, x, xo, count, y, yo):
+    """y[yo : yo + lanes] += the first `count` numbers from x[xo], then zeros."""
+
+    def codegen(context, builder, sig, args):
+        x, xo, count, y, yo = args
+        n, size = _lanes(sig.args[0].dtype), sig.args[0].dtype.bitwidth // 8
+        vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), n)
+        x = _place(context, builder, sig.args[0], x, xo)
+        y = _place(context, builder, sig.args[3], y, yo)
+        x, y = (builder.bitcast(place, vector.as_pointer()) for place in (x, y))
+        inside = _lanes_below(builder, count, n, 0)
+        found = _masked_load(builder, x, inside, vector([0.0] * n), size)
+        builder.store(builder.fadd(builder.load(y, align=size), found), y, align=size)
         return context.get_dummy_value()
 
     i = types.intp

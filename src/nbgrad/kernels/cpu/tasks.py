@@ -1,0 +1,117 @@
+"""Loops over tasks that a kernel runs on one thread or on all, compiled once for both.
+
+A kernel with a `prange` is compiled anew for its loop, for the loop's wrapper and for itself, each
+time with all that it calls. Here the body of a loop becomes one plain function, and the loop, which
+is the same for every body, is reached by its address:
+
+    @inline
+    def body(t, x, y): ...             # task t
+
+    @kernel
+    def double(loop, x, y):
+        each(loop, count, body, (x, y))  # body(t, x, y) for t < count
+
+    launch(double, threads, x, y)
+"""
+
+from functools import cache
+
+from llvmlite import ir
+from numba import typeof, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from nbgrad.kernels.options import in_turn, kernel, parallel_kernel, prange
+
+_POINTER, _I64 = ir.IntType(8).as_pointer(), ir.IntType(64)
+_BODY = ir.FunctionType(ir.VoidType(), [_POINTER, _I64])
+
+
+@intrinsic
+def _call(typingctx, body, arguments, t):
+    """Call a body by its address, with the address of its arguments."""
+
+    def codegen(context, builder, sig, args):
+        body = builder.inttoptr(args[0], _BODY.as_pointer())
+        builder.call(body, [builder.inttoptr(args[1], _POINTER), args[2]])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+# Found by name in the machine code, so they may not share one.
+@kernel
+def _loop(body, arguments, count):
+    for t in range(count):
+        _call(body, arguments, t)
+
+
+@parallel_kernel
+def _loop_threads(body, arguments, count):
+    for t in prange(count):
+        _call(body, arguments, t)
+
+
+@cache
+def _loop_address(threads):
+    run = _loop_threads.kernel if threads else _loop
+    run.compile((types.intp, types.intp, types.intp))
+    (compiled,) = run.overloads.values()
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@intrinsic
+def each(typingctx, loop, count, body, arguments):
+    """body(t, *arguments) for t < count, by the loop at an address; what body raises is lost."""
+    inner = body.get_call_type(typingctx, (types.intp, *arguments.types), {})
+
+    def codegen(context, builder, sig, args):
+        compiled = sig.args[2].dispatcher.get_compile_result(inner)
+        context.add_linking_libs([compiled.library])
+        values = cgutils.unpack_tuple(builder, args[3])
+        block = cgutils.pack_struct(builder, values) if values else _I64(0)
+        block = cgutils.alloca_once_value(builder, block)
+
+        name = f"{builder.function.name}.task.{compiled.fndesc.llvm_func_name}"
+        task = ir.Function(builder.module, _BODY, builder.module.get_unique_name(name))
+        task.linkage = "internal"
+        inside = ir.IRBuilder(task.append_basic_block())
+        held = inside.load(inside.bitcast(task.args[0], block.type))
+        held = cgutils.unpack_tuple(inside, held) if values else []
+        context.call_internal_no_propagate(
+            inside, compiled.fndesc, inner, [task.args[1], *held])
+        inside.ret_void()
+
+        # The loop is a compiled kernel: results and errors go to the first two arguments.
+        number = types.intp
+        kind = context.call_conv.get_function_type(types.none, (number, number, number))
+        loop = builder.inttoptr(args[0], kind.as_pointer())
+        numbers = [builder.ptrtoint(x, _I64) for x in (task, block)]
+        context.call_conv.call_function(
+            builder, loop, types.none, (number, number, number), [*numbers, args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, body, arguments), codegen
+
+
+_entries: dict = {}
+
+
+def launch(run, threads, *args):
+    """Call a kernel whose first argument is the loop: on all threads, or on this one.
+
+    It is called by its machine code, found by its last argument's dtype: every call must have the
+    same types but for that dtype, and vectors that are contiguous.
+    """
+    key = run, args[-1].dtype
+    entry = _entries.get(key)
+    if entry is None:
+        found = (typeof(a) for a in args)
+        signature = (types.intp, *(types.Array(t.dtype, t.ndim, "C")
+                                   if isinstance(t, types.Array) else t for t in found))
+        run.compile(signature)
+        entry = _entries[key] = run.overloads[signature].entry_point
+    if threads:
+        in_turn(entry)(_loop_address(True), *args)
+    else:
+        entry(_loop_address(False), *args)
