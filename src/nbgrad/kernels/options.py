@@ -23,11 +23,6 @@ from nbgrad.kernels.cache import KernelCache
 # with other work that made a training step 20 times slower. Some ten microseconds are enough.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-# NaN and infinities are data: no set may ever hold nnan or ninf. Nor contract: whether a sum of two
-# products fuses the first or the second differs between loops, and so between one thread and two.
-EXACT: frozenset[str] = frozenset()
-SUM = frozenset({"nsz", "reassoc"})
-
 prange = numba.prange
 
 _settings: Any = numba.config
@@ -43,31 +38,29 @@ class _Mine(threading.local):
 
 _mine = _Mine()
 
+# No fastmath flags. nnan and ninf: NaN and infinities are data. reassoc and contract: the order of a
+# sum, and which of two products is fused into it, would differ between loops, and so between one
+# thread and two; kernels say both themselves (cpu/lanes, elementary.parts.fma).
 # Nothing is called from C: without the wrappers for that, compiling takes a twentieth less time.
 _jit: Any = partial(numba.njit, error_model="numpy", nogil=True, no_cfunc_wrapper=True)
 
 
-def _compile(function, fastmath: frozenset, **flags):
-    dispatcher = _jit(fastmath=set(fastmath), **flags)(function)
+def _compile(function, **flags):
+    dispatcher = _jit(**flags)(function)
     if config.CACHE_DIR is not None and os.path.exists(function.__code__.co_filename):
         with suppress(OSError):  # the kernel then lives in memory only
-            dispatcher._cache = KernelCache(
-                function, f"{sorted(fastmath)}{sorted(flags.items())}", config.CACHE_DIR)
+            dispatcher._cache = KernelCache(function, str(sorted(flags.items())), config.CACHE_DIR)
     return dispatcher
 
 
-def kernel(function=None, *, fastmath: frozenset = EXACT):
+def kernel(function):
     """Compile a CPU kernel for one thread."""
-    if function is None:
-        return lambda f: kernel(f, fastmath=fastmath)
-    return _compile(function, fastmath)
+    return _compile(function)
 
 
-def parallel_kernel(function=None, *, fastmath: frozenset = EXACT):
+def parallel_kernel(function):
     """Compile a CPU kernel whose `prange` loops run on all threads."""
-    if function is None:
-        return lambda f: parallel_kernel(f, fastmath=fastmath)
-    return in_turn(_compile(function, fastmath, parallel=True))
+    return in_turn(_compile(function, parallel=True))
 
 
 def in_turn(run):
@@ -89,16 +82,14 @@ def _takes_turns() -> bool:
     return numba.threading_layer() == "workqueue"
 
 
-def inline(function=None, *, fastmath: frozenset = EXACT):
+def inline(function):
     """Compile a scalar helper that is folded into the kernels calling it, and never stored alone."""
-    if function is None:
-        return lambda f: inline(f, fastmath=fastmath)
-    return _jit(fastmath=set(fastmath))(function)
+    return _jit(function)
 
 
 def folded(function):
     """As `inline`, for functions of any size: what a loop calls must be folded in to vectorise."""
-    return _jit(fastmath=set(EXACT), forceinline=True)(function)
+    return _jit(forceinline=True)(function)
 
 
 def use_threads(work: int) -> bool:

@@ -2,7 +2,7 @@
 
 The three are one closed family: each one's gradients are the other two. How each is computed:
 
-- groups of one channel on a side: `depthwise`;
+- groups of one channel on a side: `depthwise_rows` for the common windows, `depthwise` for others;
 - 3 x 3 weights, stride one, many channels: `conv_winograd`;
 - else the gradient to the input by a product that is added where it goes, `conv_scatter`, and the
   others by a gathered product, `conv_product`; with small windows, as in the first layer of a net,
@@ -18,7 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu import conv_direct, conv_dots, conv_product, conv_winograd_weight, depthwise
+from nbgrad.kernels.cpu import (
+    conv_direct,
+    conv_dots,
+    conv_product,
+    conv_winograd_weight,
+    depthwise,
+    depthwise_rows,
+)
 from nbgrad.kernels.cpu.conv_scatter import scatter
 from nbgrad.kernels.cpu.conv_windows import windows
 from nbgrad.kernels.cpu.conv_winograd import winograd
@@ -65,6 +72,9 @@ def conv2d(x, w, bias, stride, padding, dilation, groups):
     ):
         return y
     how = stride, dilation, (top, left)
+    if depthwise_rows.takes(w.shape, stride, dilation, groups):
+        depthwise_rows.forward(x, w, bias, stride, (top, left), y)
+        return y
     if _is_thin(w.shape, groups):
         at = windows(x.shape[2:], out_size, w.shape[2:], *how)
         _thin_forward(x, w, bias, at, groups, False, y)
@@ -81,6 +91,9 @@ def conv2d_input(gy, w, x_shape, stride, padding, dilation, groups):
     if gy.size == 0 or w.size == 0:
         return memory.zeros(x_shape, gy.dtype)
     size, gy, gx = w.shape[2:], np.ascontiguousarray(gy), memory.empty(x_shape, gy.dtype)
+    if depthwise_rows.takes(w.shape, stride, dilation, groups) and w.shape[0] == groups:
+        depthwise_rows.input_gradient(gy, w, stride, (top, left), gx)
+        return gx
     if _is_thin(w.shape, groups):
         _thin_input(gy, w, stride, (top, left), dilation, groups, gx)
         return gx
@@ -109,6 +122,9 @@ def conv2d_weight(gy, x, w_shape, stride, padding, dilation, groups):
     ):
         return gw
     how = stride, dilation, (top, left)
+    if depthwise_rows.takes(w_shape, stride, dilation, groups):
+        depthwise_rows.weight_gradient(gy, x, stride, (top, left), gw)
+        return gw
     if _is_thin(w_shape, groups):
         at = windows(x.shape[2:], gy.shape[2:], gw.shape[2:], *how)
         _thin_weight(gy, x, at, groups, gw)
