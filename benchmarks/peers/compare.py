@@ -46,10 +46,11 @@ def environment(threads: int) -> dict[str, str]:
     """The environment of a process on so many threads; modules are found from where we are.
 
     Bytecode may be written, or a checkout would be compiled at every start; installed peers are not.
+    Threads are bound to cores: those of two processes that take turns else end up on one core.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
     return os.environ | dict.fromkeys(THREADS, str(threads)) | {
-        "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
+        "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "", "OMP_PROC_BIND": "true"}
 
 
 class Process:
