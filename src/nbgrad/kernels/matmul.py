@@ -13,11 +13,11 @@ from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels.cpu import matmul as tiled
 from nbgrad.kernels.cpu import matvec as vectors
 from nbgrad.kernels.cpu.simd import tile_shape
+from nbgrad.kernels.cpu.tasks import machine_code
 from nbgrad.kernels.launch import either, entry_point
 from nbgrad.kernels.layout import Layout, collapse, layout
 from nbgrad.kernels.memory import empty
 from nbgrad.kernels.options import get_num_threads
-from nbgrad.kernels.tasks import tasks
 
 _KC = 256  # the part of a panel of B that stays in the first cache while A passes by
 _KC_THIN = 16  # for so few rows that B is read once: rows of B then stream side by side
@@ -90,6 +90,10 @@ class _Product(NamedTuple):
 @cache
 def _code(kernel, dtype: np.dtype, arrays: int = 4):
     return entry_point(kernel, (np.dtype(np.int64), 1), *[(dtype, 1)] * arrays)
+
+
+def _tasks(kernel, dtype: np.dtype, parallel: bool, arrays: int = 4):
+    return machine_code(kernel, parallel, (np.dtype(np.int64), 1), *[(dtype, 1)] * arrays)
 
 
 @cache
@@ -260,7 +264,7 @@ def _tiles(p: _Product, turned: bool, parallel: bool) -> Callable[..., None]:
                     a_panel, p.a.step, p.a.stride, b_panel, p.b.stride,
                     *((1, m) if turned else (n, 1)), mc, nc, kc, p.bias_at,
                     pack_a is not None, pack_b is not None)
-    multiply = p.bind(*tasks(tiled.multiply_task, p.dtype.np, parallel), table)
+    multiply = p.bind(_tasks(tiled.multiply, p.dtype.np, parallel), table)
     if pack_b is None:
         return multiply
     if pack_a is None:
@@ -280,14 +284,14 @@ def _packed(p: _Product, x: _Lines, lines: int, height: int, width: int,
     own = [(size, step) for size, step in zip(p.sizes, x.stack) if step]
     sizes, steps = [s for s, _ in own] or [1], [s for _, s in own] or [0]
     source = _Product(p.dtype, sizes, 0, 0, 0, x._replace(stack=steps), x._replace(stack=steps))
-    per, none = -(-lines // height), _nothing_added(p.dtype.np)
+    per = -(-lines // height)
     table = source.table(source.matrices * per, per, lines, p.k, x.step, x.stride, height, width)
     size = source.matrices * per * width * p.k + 64 // p.dtype.itemsize
-    run, task = tasks(tiled.pack_task, p.dtype.np, parallel)
+    run = _tasks(tiled.pack, p.dtype.np, parallel, 2)
 
     def pack(storage: np.ndarray) -> np.ndarray:
         panels = empty(size, storage.dtype)
-        run(task, table, none, panels, storage, storage)
+        run(table, panels, storage)
         return panels
 
     stack, distance = [], per * width * p.k

@@ -17,11 +17,12 @@ from nbgrad.kernels.cpu.simd import (
     transpose,
     wide_vectors,
 )
-from nbgrad.kernels.options import kernel
+from nbgrad.kernels.cpu.tasks import each
+from nbgrad.kernels.options import inline, kernel
 
 
-@kernel
-def pack_task(u, table, nothing, panels, x, same):
+@inline
+def _pack_task(u, table, panels, x):
     """Panel u, of which each matrix has `per`: lines i < height, `width` apart in each of k steps.
 
     panels[at + p * width + i] = x[start + i * step + p * stride]; past the last line of a matrix
@@ -48,8 +49,8 @@ def pack_task(u, table, nothing, panels, x, same):
             panels[at + p * width + i] = x[start + i * step + p * stride]
 
 
-@kernel
-def multiply_task(u, table, bias, c, a, b):
+@inline
+def _multiply_task(u, table, bias, c, a, b):
     """A block of rows and columns of C, in one matrix of the stack or, if they are small, in some."""
     count, some, m, n, k, a_panel, a_row, a_step, b_panel, b_step = table[1:11]
     cm, cn, mc, nc, kc, bias_at, a_packed, b_packed = table[11:19]
@@ -98,6 +99,18 @@ def multiply_task(u, table, bias, c, a, b):
                                 c[place] = bias[bias_at + i + s] + scratch[s * nr + t]
                             else:
                                 c[place] = scratch[s * nr + t]
+
+
+@kernel
+def pack(loop, table, panels, x):
+    """As many panels as the first number of the table says."""
+    each(loop, table[0], _pack_task, (table, panels, x))
+
+
+@kernel
+def multiply(loop, table, bias, c, a, b):
+    """As many blocks of C as the first number of the table says."""
+    each(loop, table[0], _multiply_task, (table, bias, c, a, b))
 
 
 @kernel

@@ -12,19 +12,23 @@ is the same for every body, is reached by its address:
         each(loop, count, body, (x, y))  # body(t, x, y) for t < count
 
     launch(double, threads, x, y)
+
+or, where the types are known beforehand, `machine_code(double, threads, *types)(x, y)`.
 """
 
-from functools import cache
+from functools import cache, partial
 
 from llvmlite import ir
 from numba import typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import in_turn, kernel, parallel_kernel, prange
 
 _POINTER, _I64 = ir.IntType(8).as_pointer(), ir.IntType(64)
 _BODY = ir.FunctionType(ir.VoidType(), [_POINTER, _I64])
+_FAILED = "a part of a kernel failed: memory ran out, or an index was out of bounds"
 
 
 @intrinsic
@@ -62,24 +66,30 @@ def _loop_address(threads):
 
 @intrinsic
 def each(typingctx, loop, count, body, arguments):
-    """body(t, *arguments) for t < count, by the loop at an address; what body raises is lost."""
+    """body(t, *arguments) for t < count, by the loop at an address.
+
+    Raises:
+        RuntimeError: after all are done, if a body raised something.
+    """
     inner = body.get_call_type(typingctx, (types.intp, *arguments.types), {})
 
     def codegen(context, builder, sig, args):
         compiled = sig.args[2].dispatcher.get_compile_result(inner)
         context.add_linking_libs([compiled.library])
-        values = cgutils.unpack_tuple(builder, args[3])
-        block = cgutils.pack_struct(builder, values) if values else _I64(0)
-        block = cgutils.alloca_once_value(builder, block)
+        # The block that bodies see: whether one of them failed, and the arguments.
+        values = [_I64(0), *cgutils.unpack_tuple(builder, args[3])]
+        block = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, values))
 
         name = f"{builder.function.name}.task.{compiled.fndesc.llvm_func_name}"
         task = ir.Function(builder.module, _BODY, builder.module.get_unique_name(name))
         task.linkage = "internal"
         inside = ir.IRBuilder(task.append_basic_block())
-        held = inside.load(inside.bitcast(task.args[0], block.type))
-        held = cgutils.unpack_tuple(inside, held) if values else []
-        context.call_internal_no_propagate(
+        seen = inside.bitcast(task.args[0], block.type)
+        _, *held = cgutils.unpack_tuple(inside, inside.load(seen))
+        status, _ = context.call_internal_no_propagate(
             inside, compiled.fndesc, inner, [task.args[1], *held])
+        with cgutils.if_unlikely(inside, status.is_error):
+            inside.store(_I64(1), cgutils.gep_inbounds(inside, seen, 0, 0))
         inside.ret_void()
 
         # The loop is a compiled kernel: results and errors go to the first two arguments.
@@ -89,9 +99,22 @@ def each(typingctx, loop, count, body, arguments):
         numbers = [builder.ptrtoint(x, _I64) for x in (task, block)]
         context.call_conv.call_function(
             builder, loop, types.none, (number, number, number), [*numbers, args[1]])
+        failed = builder.load(cgutils.gep_inbounds(builder, block, 0, 0))
+        with cgutils.if_unlikely(builder, cgutils.is_not_null(builder, failed)):
+            context.call_conv.return_user_exc(builder, RuntimeError, (_FAILED,))
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, body, arguments), codegen
+
+
+@cache
+def machine_code(run, threads, *arguments):
+    """A kernel that takes a loop first, on all threads or on this one, called by its machine code.
+
+    `arguments` are those after the loop, as entry_point takes them.
+    """
+    code = entry_point(run, types.intp, *arguments)
+    return partial(in_turn(code) if threads else code, _loop_address(threads))
 
 
 _entries: dict = {}
@@ -100,18 +123,13 @@ _entries: dict = {}
 def launch(run, threads, *args):
     """Call a kernel whose first argument is the loop: on all threads, or on this one.
 
-    It is called by its machine code, found by its last argument's dtype: every call must have the
-    same types but for that dtype, and vectors that are contiguous.
+    It is found by its last argument's dtype: every call must have the same types but for that dtype,
+    and arrays that are contiguous.
     """
-    key = run, args[-1].dtype
+    key = run, threads, args[-1].dtype
     entry = _entries.get(key)
     if entry is None:
-        found = (typeof(a) for a in args)
-        signature = (types.intp, *(types.Array(t.dtype, t.ndim, "C")
-                                   if isinstance(t, types.Array) else t for t in found))
-        run.compile(signature)
-        entry = _entries[key] = run.overloads[signature].entry_point
-    if threads:
-        in_turn(entry)(_loop_address(True), *args)
-    else:
-        entry(_loop_address(False), *args)
+        found = [typeof(a) for a in args]
+        entry = _entries[key] = machine_code(run, threads, *[
+            types.Array(t.dtype, t.ndim, "C") if isinstance(t, types.Array) else t for t in found])
+    entry(*args)
