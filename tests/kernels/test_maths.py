@@ -101,7 +101,8 @@ def test_special_values(name, dtype):
 def test_sigmoid(dtype):
     x = rng.uniform(*((-87, 20) if dtype is np.float32 else (-700, 40)), 4 * COUNT).astype(dtype)
     found = nbgrad.sigmoid(nbgrad.from_numpy(x)).numpy()
-    assert_close(found, 1 / (1 + np.exp(-x.astype(WIDER[dtype]))), 2, x)
+    # A power, a sum and a quotient are rounded; just below a power of two that is up to 2.5 units.
+    assert_close(found, 1 / (1 + np.exp(-x.astype(WIDER[dtype]))), 2.5, x)
 
 
 @kernel
