@@ -16,19 +16,19 @@ from nbgrad.kernels.cpu.elementary.parts import (
     f64,
     fma,
     head_64,
-    polynomial,
     split_32,
     split_64,
+    split_polynomial,
 )
 from nbgrad.kernels.options import folded
 
-_LOG_32 = polynomial(
+_LOG_32 = split_polynomial(
     f32, 0.3333333117, -0.2499999698, 0.2000071719, -0.1666780184, 0.1424900291, -0.1242566068,
     0.1168598989, -0.1148020545, 0.06970549027)
-_LOG_64 = polynomial(
+_LOG_64 = split_polynomial(
     f64, 0.66666666666666697, 0.39999999999899158, 0.28571428626132818, 0.22222211109119373,
     0.18182890995435937, 0.15331659453768518, 0.14617217629634764)
-_LOG2_SUM_64 = polynomial(
+_LOG2_SUM_64 = split_polynomial(
     f64, 0.6, 0.42857142857144053, 0.33333333332481409, 0.27272727503637533, 0.23076892385204066,
     0.20002210225656333, 0.17559269242985303, 0.17585659350827311)
 SMALLEST_32, SMALLEST = f32(2.0**-126), 2.0**-1022

@@ -44,9 +44,15 @@ def _horner(names, x):
 
 
 def polynomial(dtype, *coefficients):
-    """c0 + c1 x + c2 x^2 + ..., the even and the odd powers each by Horner's scheme.
+    """c0 + c1 x + c2 x^2 + ..., by Horner's scheme."""
+    names = {f"c{k}": dtype(c) for k, c in enumerate(coefficients)}
+    return folded(eval(f"lambda x: {_horner([*names], 'x')}", names | {"fma": fma}))
 
-    Two short chains of dependent steps instead of a long one: a loop waits less for results.
+
+def split_polynomial(dtype, *coefficients):
+    """The same with even and odd powers apart: a little less exact, and a loop waits less.
+
+    Two short chains of steps, each of which needs the one before, take the place of a long one.
     """
     names = {f"c{k}": dtype(c) for k, c in enumerate(coefficients)}
     even, odd = _horner([*names][::2], "(x * x)"), _horner([*names][1::2], "(x * x)")
