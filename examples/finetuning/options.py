@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+
+import numba
 
 
 class Mistake(Exception):
@@ -159,7 +160,9 @@ def _for_stages(name: str, values: tuple, freeze: tuple[str, ...]) -> tuple:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those that this process may use, or NUMBA_NUM_THREADS where somebody chose fewer."""
+    settings: Any = numba.config
+    return settings.NUMBA_NUM_THREADS
 
 
 def _spelled(value: Any) -> str:
