@@ -206,7 +206,7 @@ def test_another_cpu_compiles_anew(filled):
 @pytest.mark.parametrize("owner, name, value", [
     (numba, "__version__", "0.1"), (llvmlite, "__version__", "0.1"), (np, "__version__", "0.1"),
     (sys.implementation, "cache_tag", "cpython-1"), (numba.config, "OPT", 1),
-    (numba.config, "BOUNDSCHECK", 1), (numba.config, "LOOP_VECTORIZE", 0),
+    (numba.config, "BOUNDSCHECK", 2), (numba.config, "LOOP_VECTORIZE", 0),
     (numba.config, "DEBUGINFO_DEFAULT", 1)])
 def test_versions_and_settings_change_the_name(tmp_path, monkeypatch, owner, name, value):
     files = cache._Files(str(tmp_path), "stem", "salt")
