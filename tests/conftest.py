@@ -7,7 +7,7 @@ import nbgrad
 from nbgrad import printing
 from nbgrad.engine.mode import state
 from nbgrad.kernels import memory
-from nbgrad.ops import elementwise, pair
+from nbgrad.ops import elementwise, matmul, pair, reductions
 
 
 def poisoned(shape, dtype=float, *args, **kwargs):
@@ -21,7 +21,7 @@ def poisoned(shape, dtype=float, *args, **kwargs):
 @pytest.fixture(autouse=True)
 def poison(monkeypatch):
     monkeypatch.setattr(memory, "empty", poisoned)
-    for module in (elementwise, pair):  # a launch keeps what it was given: poison, from here on
+    for module in (elementwise, matmul, pair, reductions):  # a launch keeps what it was given: poison, from here on
         monkeypatch.setattr(module, "maker", lambda size: poisoned)
 
 

@@ -127,11 +127,6 @@ def _literal(value: float) -> str:
     return repr(value) if math.isfinite(value) else "math.inf" if value > 0 else "-math.inf"
 
 
-def replace_name(text: str, name: str, value: str) -> str:
-    """`text` with the identifier `name` replaced."""
-    return re.sub(rf"\b{name}\b", lambda _: value, text)
-
-
 def _bare(text: str) -> str:
     """Without the outermost parentheses, where they embrace everything."""
     if not (text.startswith("(") and text.endswith(")")):

@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
-
 from nbgrad.engine.node import Node
 from nbgrad.engine.saved import unpack
 from nbgrad.kernels import matmul as kernels
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, broadcast_shapes
 from nbgrad.kernels.matmul import Plan
-from nbgrad.kernels.memory import LARGE, empty
+from nbgrad.kernels.memory import maker
 from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import reduce_to
 from nbgrad.ops.family import expect_tensor
@@ -41,7 +39,7 @@ class Planned(Op):
         if found is None:
             found = remember(self.plans, key, self.plan(a._layout, b._layout, *attrs))
         run, own, size, np_dtype = found
-        out = small(size, np_dtype) if size < LARGE else empty(size, np_dtype)
+        out = maker(size)(size, np_dtype)
         run(out, a._data, b._data)
         return Tensor(out, own)
 
@@ -96,7 +94,7 @@ class AddProduct(Op):
         if found is None:
             return self._apart(c, a, b, *attrs)
         run, own, size, np_dtype = found
-        out = small(size, np_dtype) if size < LARGE else empty(size, np_dtype)
+        out = maker(size)(size, np_dtype)
         run(c._data, out, a._data, b._data)
         return Tensor(out, own)
 
@@ -165,7 +163,6 @@ MM, BMM = Product("Mm", kernels.product), Product("Bmm", kernels.product)
 MV, OUTER, DOT = Mv("Mv", kernels.matvec), Outer("Outer", kernels.outer), Dot("Dot", kernels.dot)
 ADDMM, BADDBMM = AddProduct("Addmm", MM), AddProduct("Baddbmm", BMM)
 _PLAIN, _LINEAR = (False, False), (False, True, 1, 1)
-small = np.empty
 
 _C_NAMES = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int",
             "int16": "short int", "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}

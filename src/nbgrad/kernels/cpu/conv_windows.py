@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.depthwise import SLACK, Layout, lay_plane
+from nbgrad.kernels.cpu.depthwise import SLACK, Layout, inside, lay_plane
 from nbgrad.kernels.cpu.simd import aligned, lanes, transpose
 from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
@@ -111,21 +111,14 @@ def laid_out_last(x, layout):
 
 
 @inline
-def _inside(first, stride, size, count):
-    # the range of i < count for which 0 <= first + i * stride < size
-    begin = min(max(-(first // stride), 0), count)
-    return begin, max(min(-((first - size) // stride), count), begin)
-
-
-@inline
 def place_plane(x, xo, layout, out, oo):
     """Copy a plane laid out in x at xo back to out at oo; pixels that no window meets are zero."""
     height, width, stride_h, stride_w, first_h, first_w, rows, columns, _ = layout
     out[oo : oo + height * width] = 0
     for top in first_h:
-        i0, i1 = _inside(top, stride_h, height, rows)
+        i0, i1 = inside(top, stride_h, height, rows)
         for left in first_w:
-            j0, j1 = _inside(left, stride_w, width, columns)
+            j0, j1 = inside(left, stride_w, width, columns)
             for i in range(i0, i1):
                 to = oo + (top + i * stride_h) * width + left + j0 * stride_w
                 source = xo + i * columns + j0

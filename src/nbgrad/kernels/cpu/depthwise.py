@@ -77,9 +77,9 @@ def lay_plane(x, xo, layout, out, oo):
     height, width, stride_h, stride_w, first_h, first_w, rows, columns, plane = layout
     out[oo : oo + plane] = 0
     for top in first_h:
-        i0, i1 = _inside(top, stride_h, height, rows)
+        i0, i1 = inside(top, stride_h, height, rows)
         for left in first_w:
-            j0, j1 = _inside(left, stride_w, width, columns)
+            j0, j1 = inside(left, stride_w, width, columns)
             for i in range(i0, i1):
                 source = xo + (top + i * stride_h) * width + left + j0 * stride_w
                 to = oo + i * columns + j0
@@ -98,7 +98,7 @@ def lay_plane(x, xo, layout, out, oo):
 
 
 @inline
-def _inside(first, stride, size, count):
+def inside(first, stride, size, count):
     # the range of i < count for which 0 <= first + i * stride < size
     begin = min(max(-(first // stride), 0), count)
     return begin, max(min(-((first - size) // stride), count), begin)

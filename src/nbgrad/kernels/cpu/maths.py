@@ -48,16 +48,10 @@ from nbgrad.kernels.cpu.elementary.logarithm import (
 )
 from nbgrad.kernels.cpu.elementary.order import (
     complement_64,
-    order_32,
-    order_64,
-    order_bottom_32,
-    order_bottom_64,
     order_down_32,
     order_down_64,
     order_top_32,
     order_top_64,
-    unorder_32,
-    unorder_64,
 )
 from nbgrad.kernels.cpu.elementary.parts import i64
 from nbgrad.kernels.cpu.elementary.power import pow_32, pow_64
@@ -118,8 +112,5 @@ pow = _vectorised_pair(math.pow, _floats(pow_32, pow_64))
 erf = _vectorised(math.erf, _floats(erf_32, erf_64))
 near_sin = _vectorised(math.sin, _floats(sin_32, sin_64))
 near_cos = _vectorised(math.cos, _floats(cos_32, cos_64))
-order = _vectorised(_kernels_only, _floats(order_32, order_64))
 order_top = _vectorised(_kernels_only, _floats(order_top_32, order_top_64, i64))
-order_bottom = _vectorised(_kernels_only, _floats(order_bottom_32, order_bottom_64))
 order_down = _vectorised(_kernels_only, _floats(order_down_32, order_down_64, complement_64))
-unorder = _vectorised(_kernels_only, {types.int32: unorder_32, types.int64: unorder_64})

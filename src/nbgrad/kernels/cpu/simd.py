@@ -421,24 +421,34 @@ def transpose(typingctx, x, xo, x_stride, rows, y, yo, y_stride):
     return types.void(x, i, i, i, y, i, i), codegen
 
 
+def _from_to(context, builder, sig, args):
+    """For (x, xo, count, y, yo): registers at x[xo] and y[yo], the count and what loads so many of
+    the first, zeros after them; numbers in a register and bytes in a number."""
+    x, xo, count, y, yo = args
+    n, size = _lanes(sig.args[0].dtype), sig.args[0].dtype.bitwidth // 8
+    vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), n)
+    x = _place(context, builder, sig.args[0], x, xo)
+    y = _place(context, builder, sig.args[3], y, yo)
+    x, y = (builder.bitcast(place, vector.as_pointer()) for place in (x, y))
+    inside = _lanes_below(builder, count, n, 0)
+
+    def some():
+        return _masked_load(builder, x, inside, vector([0.0] * n), size)
+
+    return x, y, count, some, n, size
+
+
 @intrinsic
 def copy_lanes(typingctx, x, xo, count, y, yo):
     """y[yo : yo + lanes] = the first `count` numbers from x[xo], then zeros."""
 
     def codegen(context, builder, sig, args):
-        x, xo, count, y, yo = args
-        n, size = _lanes(sig.args[0].dtype), sig.args[0].dtype.bitwidth // 8
-        vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), n)
-        x = _place(context, builder, sig.args[0], x, xo)
-        y = _place(context, builder, sig.args[3], y, yo)
-        x, y = (builder.bitcast(place, vector.as_pointer()) for place in (x, y))
-        inside = _lanes_below(builder, count, n, 0)
+        x, y, count, some, n, size = _from_to(context, builder, sig, args)
         with builder.if_else(builder.icmp_signed(">=", count, _I64(n))) as (whole, part):
             with whole:
                 builder.store(builder.load(x, align=size), y, align=size)
             with part:
-                found = _masked_load(builder, x, inside, vector([0.0] * n), size)
-                builder.store(found, y, align=size)
+                builder.store(some(), y, align=size)
         return context.get_dummy_value()
 
     i = types.intp
@@ -450,15 +460,8 @@ def add_lanes(typingctx, x, xo, count, y, yo):
     """y[yo : yo + lanes] += the first `count` numbers from x[xo], then zeros."""
 
     def codegen(context, builder, sig, args):
-        x, xo, count, y, yo = args
-        n, size = _lanes(sig.args[0].dtype), sig.args[0].dtype.bitwidth // 8
-        vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), n)
-        x = _place(context, builder, sig.args[0], x, xo)
-        y = _place(context, builder, sig.args[3], y, yo)
-        x, y = (builder.bitcast(place, vector.as_pointer()) for place in (x, y))
-        inside = _lanes_below(builder, count, n, 0)
-        found = _masked_load(builder, x, inside, vector([0.0] * n), size)
-        builder.store(builder.fadd(builder.load(y, align=size), found), y, align=size)
+        _, y, _, some, _, size = _from_to(context, builder, sig, args)
+        builder.store(builder.fadd(builder.load(y, align=size), some()), y, align=size)
         return context.get_dummy_value()
 
     i = types.intp

@@ -1,9 +1,9 @@
 """Integers that sort as floats do: a maximum of integers vectorises without a promise about NaN.
 
--0 is 0. `order_top` has NaN above all, `order_bottom` below all; `order_down` falls as x grows, and
-has NaN above all. Without sign, bits sort as the numbers do; with it, the other way round. A NaN
-is found by a subtraction whose sign is spread over the word: a comparison of floats among those of
-the maximum would keep the loop from being vectorised.
+-0 is 0. `order_top` has NaN above all; `order_down` falls as x grows, and has NaN above all.
+Without sign, bits sort as the numbers do; with it, the other way round. A NaN is found by a
+subtraction whose sign is spread over the word: a comparison of floats among those of the maximum
+would keep the loop from being vectorised.
 """
 
 from nbgrad.kernels.cpu.elementary.parts import f32, f64, i32, i64
@@ -26,7 +26,6 @@ def _bits_64(x):
 
 @folded
 def _sorted_32(bits):
-    """Its own inverse."""
     return i32(bits ^ i32(i32(bits >> i32(31)) & REST_32))
 
 
@@ -47,26 +46,6 @@ def _nan_64(bits):
 
 
 @folded
-def order_32(x):
-    return _sorted_32(_bits_32(x))
-
-
-@folded
-def order_64(x):
-    return _sorted_64(_bits_64(x))
-
-
-@folded
-def unorder_32(k):
-    return i32(_sorted_32(k)).view(f32)
-
-
-@folded
-def unorder_64(k):
-    return i64(_sorted_64(k)).view(f64)
-
-
-@folded
 def order_top_32(x):
     bits = _bits_32(x)
     nan = _nan_32(bits)
@@ -81,25 +60,25 @@ def order_top_64(x):
 
 
 @folded
-def order_bottom_32(x):
+def _bottom_32(x):
     bits = _bits_32(x)
     return _sorted_32(i32(bits | _nan_32(bits)))
 
 
 @folded
-def order_bottom_64(x):
+def _bottom_64(x):
     bits = _bits_64(x)
     return _sorted_64(bits | _nan_64(bits))
 
 
 @folded
 def order_down_32(x):
-    return i32(i32(-1) - order_bottom_32(x))
+    return i32(i32(-1) - _bottom_32(x))
 
 
 @folded
 def order_down_64(x):
-    return i64(-1) - order_bottom_64(x)
+    return i64(-1) - _bottom_64(x)
 
 
 @folded
