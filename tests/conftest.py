@@ -21,7 +21,8 @@ def poisoned(shape, dtype=float, *args, **kwargs):
 @pytest.fixture(autouse=True)
 def poison(monkeypatch):
     monkeypatch.setattr(memory, "empty", poisoned)
-    for module in (elementwise, matmul, pair, reductions):  # a launch keeps what it was given: poison, from here on
+    # A launch keeps what it was given: poison, from here on.
+    for module in (elementwise, matmul, pair, reductions):
         monkeypatch.setattr(module, "maker", lambda size: poisoned)
 
 
