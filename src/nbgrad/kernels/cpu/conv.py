@@ -27,7 +27,7 @@ from nbgrad.kernels.cpu import (
     depthwise_rows,
 )
 from nbgrad.kernels.cpu.conv_scatter import scatter
-from nbgrad.kernels.cpu.conv_windows import windows
+from nbgrad.kernels.cpu.conv_windows import spread, windows
 from nbgrad.kernels.cpu.conv_winograd import winograd
 from nbgrad.kernels.cpu.depthwise import Thin
 from nbgrad.kernels.cpu.rows import channel_total, entry
@@ -51,7 +51,12 @@ def _suits_winograd(w_shape, stride, dilation, groups, out_shape, channels=16, l
         return False
     tiles = out_shape[0] * -(-out_shape[2] // 2) * -(-out_shape[3] // 2)
     pixels = out_shape[0] * out_shape[2] * out_shape[3]
-    return min(w_shape[:2]) >= channels and tiles >= least and pixels >= 3 * tiles
+    return min(w_shape[:2]) >= channels and tiles >= least and pixels >= 2 * tiles
+
+
+def _passed(size, stride):
+    """How many pixels 1 x 1 windows meet."""
+    return tuple(-(-n // s) for n, s in zip(size, stride))
 
 
 def _met(x, size, stride, padding):
@@ -113,8 +118,11 @@ def conv2d_input(gy, w, x_shape, stride, padding, dilation, groups):
         gy, w, np.empty(0, gy.dtype), (2 - top, 2 - left), True, gx
     ):
         return gx
-    if size == stride == (1, 1) and gy.shape[2:] == gx.shape[2:]:
-        conv_product.backward(gy, w, groups, gx)
+    if size == (1, 1) and not (top or left) and _passed(gx.shape[2:], stride) == gy.shape[2:]:
+        met = gx if stride == (1, 1) else memory.empty((*gx.shape[:2], *gy.shape[2:]), gy.dtype)
+        conv_product.backward(gy, w, groups, met)
+        if met is not gx:
+            spread(met, stride, gx)
     else:
         scatter(gy, w, groups, (stride, dilation, (top, left)), gx)
     return gx
@@ -129,7 +137,8 @@ def conv2d_weight(gy, x, w_shape, stride, padding, dilation, groups):
         return gw
     x, stride = _met(x, w_shape[2:], stride, padding)
     gy, x = np.ascontiguousarray(gy), np.ascontiguousarray(x)
-    if _suits_winograd(w_shape, stride, dilation, groups, gy.shape, 32) and (
+    suits = _suits_winograd(w_shape, stride, dilation, groups, gy.shape, 32)
+    if suits and not conv_product.shallow(gy.shape, groups) and (
         conv_winograd_weight.weight(gy, x, (top, left), gw)
     ):
         return gw

@@ -3,7 +3,9 @@
     out[m, j] = sum over k of A[m, k] * b[rows[k] + cols[j]]
 
 - forward: A is the weight, rows are taps (c, u, v), columns are output pixels (n, i, j);
-- gradient to the weight: A is gy, rows are output pixels, columns are taps (channels last in b).
+- gradient to the weight: A is gy, rows are output pixels, columns are taps, with channels last in b
+  so that columns are neighbours there; or as they lie in the weight, where pixels are so few that
+  putting the result in that order would take longer.
 
 b is the input laid out as in `conv_windows`, so no matrix of windows ever exists.
 """
@@ -29,6 +31,7 @@ from nbgrad.kernels.cpu.simd import (
 from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
 
+_SHALLOW = 4  # outputs for each pixel, from which the gradient to the weight is made as it lies
 _DEPTH = 288  # rows of a packed panel: 288 x 32 floats stay in the first-level cache
 _PANELS = 8  # at most this many panels of columns in a task
 _BLOCK = 1 << 14  # numbers of b packed at a time: long rows of it are read in long pieces
@@ -88,14 +91,13 @@ def _left_place(left, g, k0, high):
 
 @inline
 def _pack_left_panel(t, a, left, depth, out):
-    # every range of k of one panel; t counts the row panels of all groups
+    # one range of k of one panel; t counts the row panels of all groups, range by range
     high, pitch = tile_rows(a), _left_pitch(a)
     panels = -(-left.rows // high)
-    g, i = t // panels, t % panels
-    for k0 in range(0, left.depth, depth):
-        k1 = min(k0 + depth, left.depth)
-        oo = (_left_place(left, g, k0, high) + i * (k1 - k0)) * pitch
-        _pack_left(a, left, g, i * high, k0, k1, out, oo)
+    g, i, k0 = t // panels % left.groups, t % panels, t // (panels * left.groups) * depth
+    k1 = min(k0 + depth, left.depth)
+    oo = (_left_place(left, g, k0, high) + i * (k1 - k0)) * pitch
+    _pack_left(a, left, g, i * high, k0, k1, out, oo)
 
 
 @inline
@@ -190,20 +192,18 @@ def _close_columns(apart, bias, channel, begin, end, own, out, y, yo):
 
 
 @inline
-def _pack_right_panel(t, b, right, cut, whole, out, pitch):
-    # every range of k of one panel; t counts the column panels of all groups
+def _pack_right_panel(t, b, right, groups, depth, whole, out, pitch):
+    # one range of k of one panel; t counts the column panels of all groups, range by range
     wide = tile_columns(b)
     panels = -(-right.columns // wide)
-    g, first = t // panels, t % panels * wide
-    rows, cols = np.empty(cut.depth, np.int64), np.empty(wide, np.int64)
+    g, first, k0 = t // panels % groups, t % panels * wide, t // (panels * groups) * depth
+    rows, cols = np.empty(depth, np.int64), np.empty(wide, np.int64)
     starts = np.empty(wide + 1, np.int64)
-    n = min(wide, right.columns - first)
+    n, count = min(wide, right.columns - first), min(depth, whole - k0)
     _walk(right.cols, right.col_step, first, n, cols)
-    for k0 in range(0, whole, cut.depth):
-        count = min(cut.depth, whole - k0)
-        _walk(right.rows, right.row_step, k0, count, rows)
-        at = ((g * whole + k0) * panels + first // wide * count) * pitch
-        _pack_right(b, g * right.group, rows, count, cols, n, starts, out, at, pitch)
+    _walk(right.rows, right.row_step, k0, count, rows)
+    at = ((g * whole + k0) * panels + first // wide * count) * pitch
+    _pack_right(b, g * right.group, rows, count, cols, n, starts, out, at, pitch)
 
 
 @inline
@@ -276,8 +276,12 @@ def _multiply(loop, a, b, bias, left, right, out, cut, y):
     columns = -(-right.columns // tile_columns(y)) * left.groups if cut.first == 2 else 0
     packed_a = aligned(rows * _left_pitch(y) * left.depth, y)
     packed_b = aligned(columns * b_pitch * left.depth, y)
-    each(loop, rows, _pack_left_panel, (a, left, cut.depth, packed_a))
-    each(loop, columns, _pack_right_panel, (b, right, cut, left.depth, packed_b, b_pitch))
+    ranges = -(-left.depth // cut.depth)
+    each(loop, rows * ranges, _pack_left_panel, (a, left, cut.depth, packed_a))
+    each(
+        loop, columns * ranges, _pack_right_panel,
+        (b, right, left.groups, cut.depth, left.depth, packed_b, b_pitch),
+    )  # fmt: skip
     stretches = -(-right.columns // (tile_columns(y) * cut.stretch))
     tasks = stretches * -(-left.rows // (tile_rows(y) * cut.slab)) * left.groups * cut.chunks
     each(
@@ -376,19 +380,30 @@ def _finish(loop, parts, outputs, group_in, order, gw):
     each(loop, outputs, _finish_row, (parts, outputs, group_in, order, gw))
 
 
+def shallow(gy_shape, groups):
+    """Whether an output has so few pixels that its gradient to the weight is mostly writing it."""
+    images, outputs, height, width = gy_shape
+    return images * height * width * _SHALLOW <= outputs // groups
+
+
 @lru_cache(maxsize=256)
 def _weight_plan(x_shape, gy_shape, w_shape, groups, dtype, *how):
     images, channels, *size = x_shape
     outputs, inputs, *kernel_size = w_shape
     at = windows(tuple(size), gy_shape[2:], tuple(kernel_size), *how)
     own, pixels, columns = outputs // groups, at.pixels.size, at.taps.size * inputs
-    order = np.arange(at.taps.size)
-    if inputs < tile_shape(dtype)[1]:  # let neighbours in the layout be neighbours in the product
-        order = np.argsort(at.taps)
-    cols = np.add.outer(at.taps[order] * channels, np.arange(inputs)).ravel()
+    plane, last, order = at.layout.plane, channels, np.arange(at.taps.size)
+    if at.taps.size > 1 and shallow(gy_shape, groups):
+        last, order = 1, None
+        cols = np.add.outer(np.arange(inputs) * plane, at.taps).ravel()
+    else:
+        if inputs < tile_shape(dtype)[1]:  # let neighbours in the layout be neighbours in the product
+            order = np.argsort(at.taps)
+        cols = np.add.outer(at.taps[order] * channels, np.arange(inputs)).ravel()
     left = _Left(groups, own, images * pixels, pixels, outputs * pixels, own * pixels)
-    right = _Right(at.pixels * channels, channels * at.layout.plane, cols, 0, columns, inputs)
-    cut = _cut(left, right, dtype, chunked=True)
+    right = _Right(at.pixels * last, channels * plane, cols, 0, columns,
+                   inputs if order is not None else inputs * plane)
+    cut = _cut(left, right, dtype, chunked=order is not None)
     return at.layout, order, left, right, _Out(columns, columns, 0), cut
 
 
@@ -396,10 +411,14 @@ def weight(gy, x, groups, how, gw):
     """gw = the gradient to the weight, all contiguous."""
     outputs, inputs = gw.shape[:2]
     layout, order, *plan = _weight_plan(x.shape, gy.shape, gw.shape, groups, x.dtype, *how)
+    none = np.empty(0, x.dtype)
+    if order is None:
+        _product(gy, laid_out(x, layout), none, *plan, gw)
+        return
     chunks = plan[-1].chunks
     straight = chunks == order.size == 1
     parts = gw if straight else memory.empty(chunks * gw.size, x.dtype)
-    _product(gy, laid_out_last(x, layout), np.empty(0, x.dtype), *plan, parts)
+    _product(gy, laid_out_last(x, layout), none, *plan, parts)
     if not straight:
         threads = use_threads(parts.size)
         launch(_finish, threads, parts, outputs, inputs, order, gw.reshape(-1))

@@ -132,3 +132,26 @@ def place_plane(x, xo, layout, out, oo):
                     for j in range(j1 - j0):
                         out[to + j * stride_w] = x[source + j]
             xo += rows * columns
+
+
+@inline
+def _spread_task(q, x, rows, columns, height, width, stride_h, stride_w, out):
+    oo = q * height * width
+    out[oo : oo + height * width] = 0
+    for i in range(rows):
+        source, to = (q * rows + i) * columns, oo + i * stride_h * width
+        for j in range(columns):
+            out[to + j * stride_w] = x[source + j]
+
+
+@kernel
+def _spread(loop, x, rows, columns, height, width, stride_h, stride_w, out):
+    planes = out.size // (height * width)
+    each(loop, planes, _spread_task,
+         (x, rows, columns, height, width, stride_h, stride_w, out))
+
+
+def spread(x, stride, out):
+    """out[:, :, i * stride, j * stride] = x[:, :, i, j] and zero elsewhere, both contiguous."""
+    threads = use_threads(out.size)
+    launch(_spread, threads, x.reshape(-1), *x.shape[2:], *out.shape[2:], *stride, out.reshape(-1))

@@ -8,16 +8,18 @@ so that for each of the 16 places of a tile there is a matrix product over chann
 
     M[place, o, tile] = sum over c of U[place, o, c] V[place, c, tile].
 
-Tiles are flat over (image, row of tiles, column). Some rows of tiles, as many as leave V in the
-second cache, are transformed, then each pair of a panel of outputs and a panel of tiles is
-multiplied in all 16 places and transformed back. The input is laid out by residue modulo two, where
-neighbouring tiles have their pixels side by side.
+Tiles are flat over (image, row of tiles, column). Each pair of a panel of outputs and a panel of
+tiles is multiplied in all 16 places and transformed back. The larger of U and V is made in parts
+that stay in the second cache of the thread that meets them with all of the other: many tiles come
+a slab at a time, many weights a panel of outputs at a time. The input is laid out by residue modulo
+two, where neighbouring tiles have their pixels side by side.
 
 The transforms add and subtract numbers that a direct sum never brings together, which turns an
 infinity into a NaN and carries a NaN to its neighbours: a result that is not finite is reported,
 and the caller computes it directly.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +45,8 @@ from nbgrad.kernels.cpu.simd import (
 from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
 
-_VALUES = 1 << 18  # numbers in the part of V that is made at a time: a second-level cache
+_VALUES = 1 << 18  # numbers in a slab of V, at most: a second-level cache
+_TASKS = 8  # aim at this many slabs, so that threads have something to share
 
 
 def two_sided(matrix):
@@ -149,48 +152,52 @@ class _Shape(NamedTuple):
     before_w: int
     tile_rows: int
     tile_columns: int
-    step: int  # rows of tiles transformed at a time
+    tiles: int
+    slabs: int  # many tiles are made in so many parts; 0 if panels of outputs are made at a time
     room: int  # rows from one place of U and V to the next: a power of two would share cache sets
     backwards: int  # w has input and output exchanged, and its taps in reverse
 
 
 @inline
-def _transform_weight(panel, w, shape, u):
-    # U[panel of outputs][place][c][output]. The nine taps of one channel of a panel of outputs lie
-    # in rows of w: transposed, a tap is a register.
+def _transform_weight(panel, w, shape, u, uo):
+    # U[place][c][output] of one panel of outputs, from uo. Transposed, a tap of one channel of the
+    # outputs is a register. Rows of w that hold all channels of an output are transposed a register
+    # of neighbouring channels at a time, 9 * lanes numbers that leave no gaps.
     n, high = lanes(w), tile_rows(w)
     pitch, top = -(-high // n) * n, panel * high
-    o_step, c_step = shape.inputs * 9, 9
-    if shape.backwards:
-        o_step, c_step = 9, shape.outputs * 9
-    turned = aligned((9 + 3 * n) * n, w)
+    turned = aligned((9 * n + 3 * n) * n, w)
     order = np.empty(9, np.int64)
     for t in range(9):
-        order[t] = (n + (8 - t if shape.backwards else t)) * n
-    for c in range(shape.inputs):
-        for r in range(0, pitch, n):
-            first = min(top + r, shape.outputs - 1)
-            rows = min(shape.outputs - first, n)
-            start = first * o_step + c * c_step
-            for t in range(0, 9, n):
+        order[t] = (8 - t if shape.backwards else t) * n
+    o_step, c_step, together = shape.inputs * 9, 9, n
+    if shape.backwards:
+        o_step, c_step, together = 9, shape.outputs * 9, 1
+    for r in range(0, pitch, n):
+        first = min(top + r, shape.outputs - 1)
+        rows = min(shape.outputs - first, n)
+        for c0 in range(0, shape.inputs, together):
+            start, count = first * o_step + c0 * c_step, min(together, shape.inputs - c0)
+            for t in range(0, 9 * count, n):
                 # not past the end of w: then the same taps lie further on in the rows read
                 source = min(start + t, w.size - (rows - 1) * o_step - n)
-                transpose(w, source, o_step, rows, turned, (n + source - start) * n, n)
-            at = (panel * 16 * shape.room + c) * pitch + r
-            _of_weight(turned, 0, order, n, u, at, shape.room * pitch)
+                transpose(w, source, o_step, rows, turned, (2 * n + source - start) * n, n)
+            for c in range(count):
+                at = uo + (c0 + c) * pitch + r
+                _of_weight(turned, (2 * n + 9 * c) * n, order, n, u, at, shape.room * pitch)
 
 
 @inline
 def _transform_input(c, x, shape, begin, end, v):
-    # V[panel of tiles][place][c][tile] of the rows of tiles begin .. end
+    # V[panel of tiles][place][c][tile] of the tiles begin .. end
     n, wide, across = lanes(x), tile_columns(x), shape.tile_columns
     columns = across + 1
     taps = np.empty(16, np.int64)
-    laid = aligned(4 * (min(end - begin, shape.tile_rows) + 1) * columns + SLACK, x)
-    row = begin
-    while row < end:
+    rows_most = min(-(-end // across) - begin // across, shape.tile_rows)
+    laid = aligned(4 * (rows_most + 1) * columns + SLACK, x)
+    row, stop = begin // across, -(-end // across)
+    while row < stop:
         image, i = row // shape.tile_rows, row % shape.tile_rows
-        count = min(shape.tile_rows - i, end - row)
+        count = min(shape.tile_rows - i, stop - row)
         block = (count + 1) * columns
         for t in range(16):
             taps[t] = (t // 4 % 2 * 2 + t % 2) * block + t // 8 * columns + t % 4 // 2
@@ -202,10 +209,11 @@ def _transform_input(c, x, shape, begin, end, v):
         plane = (image * shape.inputs + c) * shape.height * shape.width
         lay_plane(x, plane, layout, laid, 0)
         for k in range(count):
-            j = 0
-            while j < across:
-                at = (row + k - begin) * across + j
-                some = min(min(n, across - j), wide - at % wide)
+            start = (row + k) * across
+            j, last = max(begin - start, 0), min(end - start, across)
+            while j < last:
+                at = start + j - begin
+                some = min(min(n, last - j), wide - at % wide)
                 to = (at // wide * 16 * shape.room + c) * wide + at % wide
                 of_input(laid, k * columns + j, taps, some, v, to, shape.room * wide)
                 j += some
@@ -213,24 +221,20 @@ def _transform_input(c, x, shape, begin, end, v):
 
 
 @inline
-def _multiply(t, u, v, bias, shape, begin, tiles, fine, y):
-    # One panel of outputs and one of tiles, the first of them tile `first` after row `begin`
-    blocks = -(-tiles // tile_columns(y))
-    panel, first = t // blocks, t % blocks * tile_columns(y)
+def _multiply(u, uo, v, vo, bias, shape, panel, first, s, y):
+    # One panel of outputs and one of tiles, from tile `first`: True if it is finite. Scratch s: M,
+    # then the four outputs of each tile, then lanes that are NaN if one is not finite.
     n, high, wide = lanes(y), tile_rows(y), tile_columns(y)
-    pitch, depth, across = -(-high // n) * n, shape.inputs, shape.tile_columns
-    outputs, columns = min(high, shape.outputs - panel * high), min(wide, tiles - first)
+    pitch, across = -(-high // n) * n, shape.tile_columns
+    outputs, columns = min(high, shape.outputs - panel * high), min(wide, shape.tiles - first)
     size = high * wide
-    # scratch: M, then the four outputs of each tile, then lanes that are NaN if one is not finite
-    s = aligned(16 * size + 4 * wide + n, y)
     out, bad = 16 * size, 16 * size + 4 * wide
     for q in range(bad, bad + n):
         s[q] = 0
     for q in range(16):
         tile(
-            depth, u, (panel * 16 + q) * shape.room * pitch, pitch, 1,
-            v, (first // wide * 16 + q) * shape.room * wide, wide, s, q * size, wide, outputs, columns,
-            False,
+            shape.inputs, u, uo + q * shape.room * pitch, pitch, 1,
+            v, vo + q * shape.room * wide, wide, s, q * size, wide, outputs, columns, False,
         )  # fmt: skip
     for i in range(outputs):
         o = panel * high + i
@@ -239,8 +243,7 @@ def _multiply(t, u, v, bias, shape, begin, tiles, fine, y):
             _of_output(s, i * wide + j, size, n, s, out + j, wide)
         j = 0
         while j < columns:
-            at = begin * across + first + j
-            row, q = at // across, at % across
+            row, q = (first + j) // across, (first + j) % across
             image, r = row // shape.tile_rows, 2 * (row % shape.tile_rows)
             some = min(min(n, across - q), columns - j)
             yo = ((image * shape.outputs + o) * shape.rows + r) * shape.columns + 2 * q
@@ -250,41 +253,85 @@ def _multiply(t, u, v, bias, shape, begin, tiles, fine, y):
                 yo += shape.columns
                 _store_pairs(s, out + j + 2 * wide, wide, shift, count, y, yo, bad)
             j += some
-    if s[bad : bad + n].sum() != 0:
-        fine[t] = False
+    return s[bad : bad + n].sum() == 0
+
+
+@inline
+def _scratch(y):
+    return aligned(16 * tile_rows(y) * tile_columns(y) + 4 * tile_columns(y) + lanes(y), y)
+
+
+@inline
+def _weight_panel(t, w, shape, u):
+    pitch = -(-tile_rows(u) // lanes(u)) * lanes(u)
+    _transform_weight(t, w, shape, u, t * 16 * shape.room * pitch)
+
+
+@inline
+def _slab(t, x, u, bias, shape, fine, y):
+    # all outputs of some panels of tiles
+    n, high, wide = lanes(y), tile_rows(y), tile_columns(y)
+    pitch = -(-high // n) * n
+    all_blocks = -(-shape.tiles // wide)
+    begin = t * all_blocks // shape.slabs * wide
+    end = min((t + 1) * all_blocks // shape.slabs * wide, shape.tiles)
+    panels, blocks = -(-shape.outputs // high), -(-(end - begin) // wide)
+    v, s, good = aligned(blocks * 16 * shape.room * wide, y), _scratch(y), True
+    v[(blocks - 1) * 16 * shape.room * wide :] = 0
+    for c in range(shape.inputs):
+        _transform_input(c, x, shape, begin, end, v)
+    for i in range(panels):
+        for j in range(blocks):
+            good &= _multiply(u, i * 16 * shape.room * pitch, v, j * 16 * shape.room * wide,
+                              bias, shape, i, begin + j * wide, s, y)
+    fine[t] = good
+
+
+@inline
+def _outputs(t, w, v, bias, shape, fine, y):
+    # all tiles of one panel of outputs
+    n, high, wide = lanes(y), tile_rows(y), tile_columns(y)
+    u, s, good = aligned(16 * shape.room * -(-high // n) * n, y), _scratch(y), True
+    _transform_weight(t, w, shape, u, 0)
+    for first in range(0, shape.tiles, wide):
+        good &= _multiply(u, 0, v, first * 16 * shape.room, bias, shape, t, first, s, y)
+    fine[t] = good
 
 
 @kernel
-def _winograd(loop, x, w, bias, shape, u, v, fine, y):
-    u, v = u[aligned_start(u) :], v[aligned_start(v) :]
-    panels, wide = -(-shape.outputs // tile_rows(y)), tile_columns(y)
-    each(loop, panels, _transform_weight, (w, shape, u))
-    total = shape.images * shape.tile_rows
-    for begin in range(0, total, shape.step):
-        end = min(begin + shape.step, total)
-        tiles = (end - begin) * shape.tile_columns
-        blocks = -(-tiles // wide)
-        if tiles % wide:
-            v[(blocks - 1) * 16 * shape.room * wide : blocks * 16 * shape.room * wide] = 0
-        each(loop, shape.inputs, _transform_input, (x, shape, begin, end, v))
-        each(loop, panels * blocks, _multiply, (u, v, bias, shape, begin, tiles, fine, y))
+def _winograd(loop, x, w, bias, shape, made, fine, y):
+    made = made[aligned_start(made) :]
+    if shape.slabs > 0:
+        each(loop, -(-shape.outputs // tile_rows(y)), _weight_panel, (w, shape, made))
+        each(loop, fine.size, _slab, (x, made, bias, shape, fine, y))
+    else:
+        wide = tile_columns(y)
+        made[shape.tiles // wide * wide * 16 * shape.room :] = 0
+        each(loop, shape.inputs, _transform_input, (x, shape, 0, shape.tiles, made))
+        each(loop, fine.size, _outputs, (w, made, bias, shape, fine, y))
+
+
+@lru_cache(maxsize=256)
+def _plan(x_shape, y_shape, before, backwards, dtype):
+    """The shape of the work, how many numbers are made beforehand, and in how many tasks the rest."""
+    images, outputs, *size = y_shape
+    inputs, (rows, columns) = x_shape[1], (-(-s // 2) for s in size)
+    tiles, room = images * rows * columns, inputs + 1
+    high, wide = tile_shape(dtype)
+    lane = wide // 2
+    panels, blocks = -(-outputs // high), -(-tiles // wide)
+    u, v = panels * 16 * room * -(-high // lane) * lane, blocks * 16 * room * wide
+    slabs = min(blocks, -(-v // (_TASKS * _VALUES)) * _TASKS) if v > u else 0
+    shape = _Shape(images, inputs, outputs, *x_shape[2:], *size, *before, rows, columns, tiles,
+                   slabs, room, backwards)
+    return shape, (u if slabs else v) + 64, slabs or panels
 
 
 def winograd(x, w, bias, before, backwards, y):
     """y = the convolution of x and w plus bias (or an empty array), all contiguous; False if that
     is not finite, and so not to be used."""
-    images, outputs, *size = y.shape
-    rows, columns = (-(-s // 2) for s in size)
-    step = min(max(_VALUES // (16 * x.shape[1] * columns), 1), images * rows)
-    room = x.shape[1] + 1
-    shape = _Shape(images, x.shape[1], outputs, *x.shape[2:], *size, *before, rows, columns, step,
-                   room, backwards)
-    high, wide = tile_shape(x.dtype)
-    lane = wide // 2
-    panels, blocks = -(-outputs // high), -(-step * columns // wide)
-    u = memory.empty(panels * 16 * room * -(-high // lane) * lane + 64, x.dtype)
-    v = memory.empty(blocks * 16 * room * wide + 64, x.dtype)
-    fine = np.ones(panels * blocks, np.bool_)
+    shape, size, tasks = _plan(x.shape, y.shape, before, backwards, x.dtype)
+    made, fine = memory.empty(size, x.dtype), np.empty(tasks, np.bool_)
     threads = use_threads(y.size * x.shape[1] // 4)
-    launch(_winograd, threads, x.reshape(-1), w.reshape(-1), bias, shape, u, v, fine, y.reshape(-1))
+    launch(_winograd, threads, x.reshape(-1), w.reshape(-1), bias, shape, made, fine, y.reshape(-1))
     return fine.all()

@@ -30,6 +30,7 @@ from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
 
 _TILES = 128  # made at a time
+_PIECES = 4  # of them, made by tasks of their own
 _PANELS = 4  # of outputs that a panel of inputs meets while it is in the first cache
 
 _of_gradient = two_sided([[1, 0], [1, 1], [1, -1], [0, -1]])
@@ -61,18 +62,26 @@ def _make_panel(x, steps, channels, plane, pixels, shape, begin, end, c0, width,
 
 
 @inline
+def _piece(t, begin, end):
+    count = end - begin
+    return begin + t % _PIECES * count // _PIECES, begin + (t % _PIECES + 1) * count // _PIECES
+
+
+@inline
 def _make_gradient(t, gy, steps, pixels, shape, begin, end, u):
-    high, n = tile_rows(gy), lanes(gy)
-    pitch = -(-high // n) * n
-    _make_panel(gy, steps, shape.outputs, shape.gy_plane, pixels, shape, begin, end, t * high,
-                pitch, u, t * 16 * shape.room * pitch, _of_gradient)
+    high, n, panel = tile_rows(gy), lanes(gy), t // _PIECES
+    pitch, (first, last) = -(-high // n) * n, _piece(t, begin, end)
+    at = (panel * 16 * shape.room + first - begin) * pitch
+    _make_panel(gy, steps, shape.outputs, shape.gy_plane, pixels, shape, first, last, panel * high,
+                pitch, u, at, _of_gradient)
 
 
 @inline
 def _make_input(t, x, steps, pixels, shape, begin, end, v):
-    wide = tile_columns(x)
-    _make_panel(x, steps, shape.inputs, shape.x_plane, pixels, shape, begin, end, t * wide,
-                wide, v, t * 16 * shape.room * wide, of_input)
+    wide, panel, (first, last) = tile_columns(x), t // _PIECES, _piece(t, begin, end)
+    at = (panel * 16 * shape.room + first - begin) * wide
+    _make_panel(x, steps, shape.inputs, shape.x_plane, pixels, shape, first, last, panel * wide,
+                wide, v, at, of_input)
 
 
 @inline
@@ -106,19 +115,20 @@ def _multiply(t, v, u, shape, begin, end, s, fine, gw):
     n, high, wide = lanes(gw), tile_rows(gw), tile_columns(gw)
     pitch, room = -(-high // n) * n, shape.room
     size, rows, columns = 16 * high * wide, -(-shape.outputs // high), -(-shape.inputs // wide)
-    i0, j = t // columns * _PANELS, t % columns
-    first = (i0 * columns + j * min(_PANELS, rows - i0)) * size
+    parts = -(-rows // _PANELS)
+    i0, i1, j = t % parts * rows // parts, (t % parts + 1) * rows // parts, t // parts
+    first = (j * rows + i0) * size
     if end - begin == shape.tiles:
         s, first = aligned(_PANELS * size, gw), 0
     for q in range(16):
-        for i in range(i0, min(i0 + _PANELS, rows)):
+        for i in range(i0, i1):
             tile(
                 end - begin, u, (i * 16 + q) * room * pitch, pitch, 1,
                 v, (j * 16 + q) * room * wide, wide,
                 s, first + (i - i0) * size + q * high * wide, wide, high, wide, begin > 0,
             )  # fmt: skip
     if end == shape.tiles:
-        for i in range(i0, min(i0 + _PANELS, rows)):
+        for i in range(i0, i1):
             fine[i * columns + j] = _finish(s, first + (i - i0) * size, shape, i, j, gw)
 
 
@@ -128,8 +138,8 @@ def _weight(loop, gy, x, gy_steps, x_steps, gy_pixels, x_pixels, shape, u, v, s,
     rows, columns = -(-shape.outputs // tile_rows(s)), -(-shape.inputs // tile_columns(s))
     for begin in range(0, shape.tiles, _TILES):
         end = min(begin + _TILES, shape.tiles)
-        each(loop, rows, _make_gradient, (gy, gy_steps, gy_pixels, shape, begin, end, u))
-        each(loop, columns, _make_input, (x, x_steps, x_pixels, shape, begin, end, v))
+        each(loop, rows * _PIECES, _make_gradient, (gy, gy_steps, gy_pixels, shape, begin, end, u))
+        each(loop, columns * _PIECES, _make_input, (x, x_steps, x_pixels, shape, begin, end, v))
         tasks = -(-rows // _PANELS) * columns
         each(loop, tasks, _multiply, (v, u, shape, begin, end, s, fine, gw))
 

@@ -64,6 +64,19 @@ def _loop_address(threads):
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
+def _unowned(context, builder, t, value):
+    """An argument whose arrays are not counted: threads that count the same array wait in turn."""
+    if isinstance(t, types.Array):
+        array = context.make_array(t)(context, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        return array._getvalue()
+    if isinstance(t, types.BaseTuple):
+        for i, inner in enumerate(t):
+            part = _unowned(context, builder, inner, builder.extract_value(value, i))
+            value = builder.insert_value(value, part, i)
+    return value
+
+
 @intrinsic
 def each(typingctx, loop, count, body, arguments):
     """body(t, *arguments) for t < count, by the loop at an address.
@@ -77,7 +90,8 @@ def each(typingctx, loop, count, body, arguments):
         compiled = sig.args[2].dispatcher.get_compile_result(inner)
         context.add_linking_libs([compiled.library])
         # The block that bodies see: whether one of them failed, and the arguments.
-        values = [_I64(0), *cgutils.unpack_tuple(builder, args[3])]
+        values = [_I64(0), *cgutils.unpack_tuple(
+            builder, _unowned(context, builder, sig.args[3], args[3]))]
         block = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, values))
 
         name = f"{builder.function.name}.task.{compiled.fndesc.llvm_func_name}"
