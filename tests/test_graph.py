@@ -50,6 +50,142 @@ def test_a_post_hook_sees_every_gradient_of_its_node():
     assert w.grad.tolist() == [27, 96]
 
 
+# into a `.grad` that is there already
+
+SIZES = [(5, 6, 7), (16, 256, 160), (300, 256, 160), (16, 1024, 40)]  # rows, columns in, columns out
+
+
+def numbers(library, *shape):
+    values = np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+    return library.tensor(values)
+
+
+def weight(rows, inner, columns):
+    return numbers(nbgrad, columns, inner).requires_grad_()
+
+
+def passes(library, w, rows, inner, columns):
+    """Two backward passes to one weight, which the second uses twice."""
+    linear = library.nn.functional.linear
+    x, bias = numbers(library, rows, inner), numbers(library, columns)
+    linear(x, w, bias).sum().backward()
+    first = w.grad
+    (linear(x + 1, w) * linear(x, w, bias)).sum().backward()
+    return first
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_later_products_are_added_to_the_same_gradient(sizes):
+    torch = pytest.importorskip("torch")
+    ours = weight(*sizes)
+    theirs = torch.tensor(ours.tolist(), requires_grad=True)
+    assert passes(nbgrad, ours, *sizes) is ours.grad
+    passes(torch, theirs, *sizes)
+    scale = theirs.grad.abs().max().item()
+    np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-5, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_bits_are_those_of_adding_afterwards(sizes, turned):
+    rows, inner, columns = sizes
+    w, old = weight(*sizes), numbers(nbgrad, columns, inner)
+    x, gy = numbers(nbgrad, rows, inner), numbers(nbgrad, rows, columns)
+
+    def go():
+        if turned:
+            (w @ x.t()).backward(gy.t())
+        else:
+            nbgrad.nn.functional.linear(x, w).backward(gy)
+
+    go()
+    plain, w.grad = w.grad, old.clone()
+    kept, view, version = w.grad, w.grad.view(-1), w.grad._version
+    go()
+    assert w.grad is kept and w.grad._version == version + 1
+    np.testing.assert_array_equal(w.grad.numpy(), (old + plain).numpy())
+    np.testing.assert_array_equal(view.numpy(), w.grad.numpy().reshape(-1))
+
+
+HELD = {
+    "turned": lambda g: g.t().contiguous().t(),
+    "spread": lambda g: nbgrad.zeros(g.shape[0], 2 * g.shape[1])[:, ::2].copy_(g),
+    "a part": lambda g: nbgrad.cat([g, g])[g.shape[0]:],
+    "a view": lambda g: g.clone().view(-1).view(*g.shape),
+    "recorded": lambda g: g.clone().requires_grad_() * 1,
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES[:2])
+@pytest.mark.parametrize("held", HELD)
+def test_any_tensor_may_be_added_to(held, sizes):
+    rows, inner, columns = sizes
+    w, x, gy = weight(*sizes), numbers(nbgrad, rows, inner), numbers(nbgrad, rows, columns)
+    given = w.grad = HELD[held](numbers(nbgrad, columns, inner))
+    before = w.grad.detach().clone()
+    nbgrad.nn.functional.linear(x, w).backward(gy)
+    np.testing.assert_array_equal(w.grad.detach().numpy(), (before + gy.t() @ x).numpy())
+    if held == "recorded":
+        assert w.grad is not given and given.eq(before).all()
+    else:
+        assert w.grad is given
+    w.grad = nbgrad.ones(1, 1).expand(columns, inner)
+    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
+        nbgrad.nn.functional.linear(x, w).backward(gy)
+
+
+@pytest.mark.parametrize("n", [6, 200])
+def test_a_gradient_may_be_an_operand(n):
+    w, x, g = (numbers(nbgrad, k, k)[:n, :n].clone() for k in (n, n + 1, n + 2))
+    for place in "grad", "operand", "memory":
+        w.requires_grad_().grad = g.clone()
+        gy = {"grad": w.grad, "operand": x, "memory": nbgrad.from_numpy(w.grad.numpy())}[place]
+        expected = g + (w.grad if place == "operand" else x).t() @ gy
+        ((w.grad if place == "operand" else x) @ w).backward(gy)
+        np.testing.assert_array_equal(w.grad.numpy(), expected.numpy())
+
+
+WATCHED = {
+    "tensor hook": lambda w, y, see: w.register_hook(see),
+    "pre-hook of the leaf": lambda w, y, see: (
+        y.grad_fn.next_functions[1][0].register_prehook(lambda grads: see(grads[0]))),
+    "hook of the node": lambda w, y, see: y.grad_fn.register_hook(lambda ins, outs: see(ins[1])),
+    "hook after it": lambda w, y, see: (
+        w.register_post_accumulate_grad_hook(lambda t: see(t.grad - 1))),
+}
+
+
+@pytest.mark.parametrize("n", [6, 200])
+@pytest.mark.parametrize("hook", WATCHED)
+def test_a_hook_sees_the_gradient_without_what_is_there(hook, n):
+    x, w, gy = (numbers(nbgrad, n + k, n)[:n].clone() for k in range(3))
+    w.requires_grad_().grad = nbgrad.ones(n, n)
+    y, seen = x @ w, []
+    WATCHED[hook](w, y, seen.append)
+    y.backward(gy)
+    (found,) = seen
+    np.testing.assert_allclose(found.numpy(), x.numpy().T @ gy.numpy(), atol=1e-4)
+    np.testing.assert_array_equal(w.grad.numpy(), (x.t() @ gy + 1).numpy())
+
+
+@pytest.mark.parametrize("n", [6, 200])
+def test_only_what_is_asked_for_is_added_to(n):
+    x, w = (numbers(nbgrad, n + k, n)[:n].clone().requires_grad_() for k in range(2))
+    w.grad, x.grad, ones = nbgrad.ones(n, n), nbgrad.ones(n, n), nbgrad.ones(n, n)
+    gw, gx = (x.detach().t() @ ones).numpy(), (ones @ w.detach().t()).numpy()
+    np.testing.assert_array_equal(grad(x @ w, w, ones)[0].numpy(), gw)
+    assert w.grad.eq(1).all() and x.grad.eq(1).all()
+    (x @ w).backward(ones, inputs=[x])
+    assert w.grad.eq(1).all()
+    np.testing.assert_array_equal(x.grad.numpy(), 1 + gx)
+    v = w * 1
+    v.retain_grad()
+    (x @ v).backward(ones)
+    np.testing.assert_array_equal(v.grad.numpy(), gw)
+    (x @ v).backward(ones)
+    np.testing.assert_array_equal(v.grad.numpy(), gw + gw)
+
+
 # memory
 
 

@@ -53,10 +53,11 @@ class View:
 class GradSlot:
     """Holds the `.grad` of a tensor that is no leaf (`retain_grad`)."""
 
-    __slots__ = ("grad",)
+    __slots__ = ("grad", "retains")
 
     def __init__(self) -> None:
         self.grad: Tensor | None = None
+        self.retains = False  # whether backward keeps the gradient here
 
     def retain(self, grad: Tensor) -> None:
         self.grad = grad if self.grad is None else self.grad + grad
@@ -95,6 +96,13 @@ class AccumulateGrad(Node):
         for hook in list(node.after.values()):
             hook(node.leaf())
         return ()
+
+    def held(self) -> Tensor | None:
+        grad = self.grad
+        if grad is None or grad._node is not None or self.after or self.hooks is not None:
+            return None
+        grad._count()
+        return grad
 
 
 def _own(grad: Tensor, like: Layout) -> Tensor:
@@ -439,13 +447,16 @@ class Tensor:
         """Keep the gradient of a tensor that is no leaf in its `.grad`."""
         if not self.requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if not self.is_leaf and self._slot is None:
+        if self.is_leaf or self.retains_grad:
+            return
+        if self._slot is None:
             self._slot = GradSlot()
-            hooks_of(self._node).retained[self._port] = self._slot
+        self._slot.retains = True
+        hooks_of(self._node).retained[self._port] = self._slot
 
     @property
     def retains_grad(self) -> bool:
-        return type(self._slot) is GradSlot
+        return type(self._slot) is GradSlot and self._slot.retains
 
     def register_hook(self, hook) -> Handle:
         """Call `hook(grad)` when the tensor's gradient is known; what it returns replaces it."""

@@ -103,6 +103,29 @@ def test_retained_grad_is_taken_after_all_hooks(torch, same):
     same(y.grad, [20, 20])
 
 
+@pytest.mark.parametrize("retain", [True, False])
+def test_inputs_that_are_no_leaves_add_up_their_grad(torch, same, retain):
+    y = leaf(torch) * 1
+    if retain:
+        y.retain_grad()
+    total = y.sum()
+    for times in (1, 2):
+        total.backward(inputs=[y], retain_graph=True)
+        same(y.grad, [times, times])
+
+
+def test_retain_grad_after_a_grad_was_set(torch, same):
+    y = leaf(torch) * 2
+    y.grad = torch.ones(2)
+    assert not y.retains_grad
+    z = y.clone()
+    z.grad = torch.ones(2)
+    z.mul_(2)
+    y.retain_grad()
+    (y * 3).sum().backward()
+    same(y.grad, [4, 4])
+
+
 def test_grad_fires_the_hooks_of_its_inputs(torch, same):
     x = leaf(torch)
     y = x * 3

@@ -118,7 +118,7 @@ def test_batches(left, right, dtype):
 @pytest.mark.parametrize(
     "batch, m, k, n",
     [((), 300, 520, 290), ((), 3, 700, 2100), ((), 1, 900, 2000), ((20,), 60, 90, 70),
-     ((), 700, 800, 600)],
+     ((), 700, 800, 600), ((3,), 50, 40, 1090)],
 )  # fmt: skip
 def test_threads_do_not_change_bits(batch, m, k, n, left, right, dtype):
     a, b, bias = numbers(dtype, *batch, m, k), numbers(dtype, *batch, k, n), numbers(dtype, n)

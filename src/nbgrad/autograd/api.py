@@ -91,8 +91,8 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph: bool =
     if wanted is not None:
         for t in chosen:
             grad = found.get((t._node, t._port))
-            if not t.is_leaf and grad is not None:
-                old = t._slot.grad if t._slot is not None else None
+            if not t.is_leaf and not t.retains_grad and grad is not None:
+                old = None if t._slot is None else t._slot.grad
                 t.grad = grad if old is None else old + grad
 
 

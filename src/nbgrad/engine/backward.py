@@ -29,9 +29,10 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
     waiting: dict[int, list] = {}
     heap: list[int] = []
     found: dict[tuple[Node, int], object] = {}
-    before, anomaly = (state.grad, state.waiting), state.anomaly
+    before, anomaly = (state.grad, state.waiting, state.into_leaves), state.anomaly
     state.grad = create_graph
     state.waiting = {} if create_graph or anomaly else waiting
+    state.into_leaves = wanted is None and not (create_graph or anomaly)
     try:
         for node, port, grad in roots:
             if needed is None or node in needed:
@@ -75,7 +76,7 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
                     entry[2] = True
             inputs = grad = None  # so that a leaf may find its gradient to be its own
     finally:
-        state.grad, state.waiting = before
+        state.grad, state.waiting, state.into_leaves = before
     return found
 
 
@@ -86,6 +87,12 @@ def waiting_sum(node: Node) -> Any:
     """
     entry = state.waiting.get(node.number)
     return entry[1] if entry is not None and entry[2] else None
+
+
+def sum_for(node: Node) -> Any:
+    """As `waiting_sum`; at a leaf also what it holds, which counts its versions."""
+    total = waiting_sum(node)
+    return node.held() if total is None and state.into_leaves else total
 
 
 def _send(waiting, heap, node, port, grad, create_graph) -> None:

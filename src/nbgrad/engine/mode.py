@@ -11,6 +11,7 @@ class _State(threading.local):
     grad = True
     anomaly = False
     check_nan = True
+    into_leaves = False  # whether that backward may add to the gradients leaves hold
     waiting: dict = {}  # noqa: RUF012  # node number: what waits for it in the backward under way
 
 

@@ -38,6 +38,10 @@ class Node:
         """The gradients of the inputs, from those of the outputs; an op's class has the op's."""
         raise NotImplementedError
 
+    def held(self) -> Any:
+        """The gradient that a leaf holds, if one may be added to it unseen."""
+        return None
+
     def name(self) -> str:
         return type(self).__name__
 

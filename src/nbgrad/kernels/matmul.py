@@ -22,6 +22,8 @@ from nbgrad.kernels.options import get_num_threads
 _KC = 256  # the part of a panel of B that stays in the first cache while A passes by
 _KC_THIN = 16  # for so few rows that B is read once: rows of B then stream side by side
 _MC = 8  # row panels of A that stay in the second cache
+#: Sums so short, for rows so long, that most of the time goes into writing C: then by whole rows.
+_SHORT, _WIDE = 64, 1024
 _SOME = 1 << 15  # multiplications in small matrices of a stack that are one task
 _LARGE = 1 << 19  # numbers in an operand that is read faster from panels than in place
 #: What takes as long as an element of an elementwise op: so many multiplications in tiles, or so many
@@ -51,7 +53,10 @@ class _Lines(NamedTuple):
 
 
 class _Product(NamedTuple):
-    """C = A B + bias: m rows of A times n columns of B, of length k, for a stack of such sizes."""
+    """C = A B + bias: m rows of A times n columns of B, of length k, for a stack of such sizes.
+
+    If it `adds`, C += A B.
+    """
 
     dtype: DType
     sizes: list[int]
@@ -61,6 +66,7 @@ class _Product(NamedTuple):
     a: _Lines
     b: _Lines
     bias: Layout | None = None
+    adds: bool = False
 
     @property
     def matrices(self) -> int:
@@ -111,6 +117,21 @@ def _lines(own: Layout, lines: int | None, depth: int, stack: list[int]) -> _Lin
 def product(a: Layout, b: Layout, ta: bool = False, tb: bool = False,
             bias: Layout | None = None) -> Plan:
     """A B for stacks of matrices of one shape, plus a vector; A is given transposed if `ta`."""
+    return _plan(*_shaped(a, b, ta, tb, bias))
+
+
+def added_product(a: Layout, b: Layout, ta: bool, tb: bool) -> Plan | None:
+    """A B added to the output, with the bits of adding it afterwards; None where that is no faster."""
+    p, shape = _shaped(a, b, ta, tb, None)
+    if p.dtype.category != 2 or min(p.m, p.n) <= 4 or not 0 < p.k <= _KC or p.matrices == 0:
+        return None
+    out = layout(p.dtype, shape)
+    return Plan(_in_tiles(p._replace(adds=True)), out, out.numel, p.dtype.np)
+
+
+def _shaped(a: Layout, b: Layout, ta: bool, tb: bool,
+            bias: Layout | None) -> tuple[_Product, tuple[int, ...]]:
+    """A product of operands of these layouts, and the shape of its result."""
     rows, inner = (-1, -2) if ta else (-2, -1)
     columns, other = (-2, -1) if tb else (-1, -2)
     m, k, n = a.shape[rows], a.shape[inner], b.shape[columns]
@@ -121,7 +142,7 @@ def product(a: Layout, b: Layout, ta: bool = False, tb: bool = False,
         # One B for all: the rows of the whole stack are those of one matrix.
         m, sizes = m * sizes[0], [1]
         first, second = first._replace(stack=[0]), second._replace(stack=[0])
-    return _plan(_Product(a.dtype, sizes, m, n, k, first, second, bias), shape)
+    return _Product(a.dtype, sizes, m, n, k, first, second, bias), shape
 
 
 def matvec(a: Layout, v: Layout, ta: bool = False) -> Plan:
@@ -256,13 +277,14 @@ def _tiles(p: _Product, turned: bool, parallel: bool) -> Callable[..., None]:
         width = -(-mr // lane) * lane
         a, pack_a = _packed(p, p.a, m, mr, width, parallel)
         p, a_panel = p._replace(a=a), width * k
-    mc, kc = _MC * mr, _KC if m > 4 else _KC_THIN
+    mc = mr if k <= _SHORT and n >= _WIDE else _MC * mr
+    kc = _KC if m > 4 else _KC_THIN
     nc = _columns_per_task(m, n, mc, nr, p.matrices) if parallel else n
     blocks = -(-m // mc) * -(-n // nc)
     some = max(1, _SOME // (m * n * k)) if blocks == 1 else 1
     table = p.table(-(-p.matrices // some) * blocks, p.matrices, some, m, n, k,
                     a_panel, p.a.step, p.a.stride, b_panel, p.b.stride,
-                    *((1, m) if turned else (n, 1)), mc, nc, kc, p.bias_at,
+                    *((1, m) if turned else (n, 1)), mc, nc, kc, p.adds, p.bias_at,
                     pack_a is not None, pack_b is not None)
     multiply = p.bind(_tasks(tiled.multiply, p.dtype.np, parallel), table)
     if pack_b is None:

@@ -184,7 +184,7 @@ def _before(target: Tensor) -> Tensor:
 
 def rebase(target: Tensor, node: Node) -> None:
     """Make `node` the history of a tensor that was written to, and of what it is a view of."""
-    if type(target._slot) is GradSlot:
+    if target.retains_grad:
         target._node.hooks.retained.pop(target._port, None)
         hooks_of(node).retained[-1] = target._slot
     if target._view is None:

@@ -9,6 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
+from nbgrad.engine.backward import sum_for
+from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node
 from nbgrad.engine.saved import unpack
 from nbgrad.kernels import matmul as kernels
@@ -47,6 +51,8 @@ class Planned(Op):
         return _OTHER[needs]
 
 
+#: Gradients of so many numbers are worth adding in the product's kernel.
+_LARGE = 1 << 15
 #: An operand is saved only if the other one wants a gradient.
 _OTHER = {(True, True): (0, 1), (True, False): (1,), (False, True): (0,)}
 
@@ -63,18 +69,47 @@ def _operands(node: Node) -> tuple[Tensor | None, Tensor | None]:
 class Product(Planned):
     """A B for A (..., m, k) and B (..., k, n); A is given transposed if `ta`, B if `tb`."""
 
-    def backward(self, node, grad):
-        return self.gradients(grad, *_operands(node), *node.attrs)
+    def __init__(self, name: str) -> None:
+        super().__init__(name, kernels.product)
+        self.sums: dict[tuple, Plan | None] = {}  # None where it is not added in the kernel
 
-    def gradients(self, g: Tensor, a: Tensor | None, b: Tensor | None, ta: bool, tb: bool):
+    def backward(self, node, grad):
+        return self.gradients(node, grad, *_operands(node), *node.attrs)
+
+    def gradients(self, node: Node, g: Tensor, a: Tensor | None, b: Tensor | None,
+                  ta: bool, tb: bool):
         """The gradient to a where b is at hand, to b where a is, in the operand's own layout."""
         # dA = G B^T and dB = A^T G; each is turned round where the operand was given transposed
         ga = gb = None
         if b is not None:
-            ga = apply(self, (b, g), (tb, True)) if ta else apply(self, (g, b), (False, not tb))
+            x, y, attrs = (b, g, (tb, True)) if ta else (g, b, (False, not tb))
+            if node.layouts[-2].numel < _LARGE or not self.added(node, -2, x, y, attrs):
+                ga = apply(self, (x, y), attrs)
         if a is not None:
-            gb = apply(self, (g, a), (True, ta)) if tb else apply(self, (a, g), (not ta, False))
+            x, y, attrs = (g, a, (True, ta)) if tb else (a, g, (not ta, False))
+            if node.layouts[-1].numel < _LARGE or not self.added(node, -1, x, y, attrs):
+                gb = apply(self, (x, y), attrs)
         return ga, gb
+
+    def added(self, node: Node, k: int, a: Tensor, b: Tensor, attrs: tuple) -> bool:
+        """Let the kernel add the gradient of input k to the sum it is part of; False if it cannot."""
+        nxt = node.next[k]
+        total = None if nxt is None or state.grad or node.hooks is not None else sum_for(nxt)
+        if total is None:
+            return False
+        key = (a._layout, b._layout, attrs)
+        found = self.sums.get(key, ...)
+        if found is ...:
+            found = remember(self.sums, key, kernels.added_product(a._layout, b._layout, *attrs))
+        if found is None or found.layout is not total._layout:
+            return False
+        out = total._data
+        if total._counter is not None:
+            if np.may_share_memory(out, a._data) or np.may_share_memory(out, b._data):
+                return False
+            total._counter.bump("add_")
+        found.run(out, a._data, b._data)
+        return True
 
 
 class AddProduct(Op):
@@ -121,7 +156,7 @@ class AddProduct(Op):
         if node.next[0] is not None:
             gc = reduce_to(grad if beta == 1 else grad * beta, node.layouts[0])
         scaled = grad if alpha == 1 else grad * alpha
-        return gc, *self.product.gradients(scaled, *_operands(node), ta, tb)
+        return gc, *self.product.gradients(node, scaled, *_operands(node), ta, tb)
 
 
 #: The same for the last two of three operands.
@@ -159,7 +194,7 @@ class Dot(Planned):
         return (grad * b if b is not None else None, grad * a if a is not None else None)
 
 
-MM, BMM = Product("Mm", kernels.product), Product("Bmm", kernels.product)
+MM, BMM = Product("Mm"), Product("Bmm")
 MV, OUTER, DOT = Mv("Mv", kernels.matvec), Outer("Outer", kernels.outer), Dot("Dot", kernels.dot)
 ADDMM, BADDBMM = AddProduct("Addmm", MM), AddProduct("Baddbmm", BMM)
 _PLAIN, _LINEAR = (False, False), (False, True, 1, 1)

@@ -53,7 +53,7 @@ def _pack_task(u, table, panels, x):
 def _multiply_task(u, table, bias, c, a, b):
     """A block of rows and columns of C, in one matrix of the stack or, if they are small, in some."""
     count, some, m, n, k, a_panel, a_row, a_step, b_panel, b_step = table[1:11]
-    cm, cn, mc, nc, kc, bias_at, a_packed, b_packed = table[11:19]
+    cm, cn, mc, nc, kc, adds, bias_at, a_packed, b_packed = table[11:20]
     mr, nr = tile_rows(c), tile_columns(c)
     row_blocks, column_blocks = -(-m // mc), -(-n // nc)
     first, v = u // (row_blocks * column_blocks) * some, u % (row_blocks * column_blocks)
@@ -64,11 +64,11 @@ def _multiply_task(u, table, bias, c, a, b):
     scratch = stack_tile(c)
     scratch[0] = 1
     for q in range(first, min(first + some, count)):
-        a_start, b_start = starts(table, 19, q)
+        a_start, b_start = starts(table, 20, q)
         a_start += a_base
         b_start += b_base
         for p in range(0, k, kc):
-            depth, more = min(kc, k - p), p > 0
+            depth, more = min(kc, k - p), p > 0 or adds > 0
             for j in range(j0, j1, nr):
                 bo, columns = b_start + j // nr * b_panel + p * b_step, min(nr, j1 - j)
                 for i in range(i0, i1, mr):
