@@ -1,0 +1,173 @@
+"""Every call of the tables in cases/: as PyTorch computes, differentiates, views and refuses it."""
+
+import importlib.util
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nbgrad
+from nbgrad.testing.cases import OPERANDS, arrays
+
+torch = pytest.importorskip("torch")
+
+TABLES = []
+for path in sorted((Path(__file__).parent / "cases").glob("*.py")):
+    spec = importlib.util.spec_from_file_location(f"cases_{path.stem}", path)
+    TABLES.append(importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(TABLES[-1])
+CASES = [c for table in TABLES for c in table.CASES]
+ERRORS = [c for table in TABLES for c in table.ERRORS]
+DTYPES = ["float32", "float64", "int64", "int32", "uint8", "bool"]
+FIRST = re.compile(r"^(?:torch|F)\.(\w+)\(a\b(?:, )?(.*)$", re.DOTALL)
+
+
+def each(cases, **where):
+    picked = [c for c in cases if all(getattr(c, k) == v for k, v in where.items())]
+    ids = [f"{c.call} {k}" for k, c in enumerate(picked)]
+    return pytest.mark.parametrize("case", picked, ids=ids)
+
+
+def tensors(library, given, lie=lambda t: t, grad=True):
+    """Leaves over copies of arrays, and what the call sees of them."""
+    leaves = [library.from_numpy(np.array(a)) for a in given]
+    for t in leaves:
+        if grad and t.is_floating_point():
+            t.requires_grad_(True)
+    return leaves, [lie(t) for t in leaves]
+
+
+def evaluate(library, text, operands):
+    scope = dict(zip(OPERANDS, operands), torch=library, F=library.nn.functional, nn=library.nn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = eval(text, scope)
+    return list(made) if isinstance(made, (tuple, list)) else [made]
+
+
+def plain(value):
+    return value.detach().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def agree(ours, theirs, tolerance=1e-9, dtype=True):
+    assert len(ours) == len(theirs)
+    for x, y in zip(ours, theirs):
+        if y is None or x is None:
+            assert (x is None) == (y is None)
+            continue
+        if not isinstance(y, torch.Tensor):
+            assert not isinstance(x, nbgrad.Tensor) and x == y
+            continue
+        assert tuple(x.shape) == tuple(y.shape)
+        if dtype:
+            assert str(x.dtype).split(".")[1] == str(y.dtype).split(".")[1]
+        np.testing.assert_allclose(plain(x), plain(y), rtol=tolerance, atol=tolerance)
+
+
+def seeds(library, outputs, number):
+    draw = np.random.default_rng(number).standard_normal
+    return [library.from_numpy(np.array(draw(tuple(t.shape)), plain(t).dtype)) for t in outputs]
+
+
+def gradients(library, leaves, outputs, twice):
+    """First gradients, and those of a random sum of them."""
+    wanted = [t for t in leaves if t.requires_grad]
+    outputs = [t for t in outputs if hasattr(t, "requires_grad") and t.requires_grad]
+    if not outputs:
+        return []
+    options = {"allow_unused": True, "create_graph": twice}
+    first = library.autograd.grad(outputs, wanted, seeds(library, outputs, 3), **options)
+    found = [g for g in first if g is not None]
+    total = [g for g in found if g.requires_grad]
+    if not twice or not total:
+        return [found]
+    weighted = sum((g * w).sum() for g, w in zip(total, seeds(library, total, 4)))
+    second = library.autograd.grad(weighted, wanted, allow_unused=True)
+    zero = [np.zeros(tuple(t.shape)) if g is None else plain(g) for g, t in zip(second, wanted)]
+    return [found, [library.from_numpy(np.array(z)) for z in zero]]
+
+
+def compare(case, text, lie=lambda t: t):
+    """Values and gradients of a call, in double precision."""
+    found = []
+    for library in (nbgrad, torch):
+        leaves, seen = tensors(library, arrays(case), lie, case.differentiable)
+        outputs = evaluate(library, text, seen)
+        found.append([outputs, *gradients(library, leaves, outputs, case.twice)])
+    for ours, theirs in zip(*found):
+        agree(ours, theirs, 1e-7)
+    assert len(found[0]) == len(found[1])
+    return found
+
+
+@each(CASES)
+def test_values_and_gradients(case):
+    ours, theirs = compare(case, case.call)
+    for x, y in zip(ours[0], theirs[0]):
+        if isinstance(y, torch.Tensor) and y._is_view():
+            assert x._is_view() and x.stride() == y.stride()
+            assert x.storage_offset() == y.storage_offset()
+
+
+def turned(t):
+    """The same numbers, the last axis first in memory."""
+    if t.dim() == 0:
+        return t
+    if t.dim() == 1:
+        return t.unsqueeze(1).expand(-1, 2).reshape(-1)[::2]
+    return t.movedim(-1, 0).contiguous().movedim(0, -1)
+
+
+@each(CASES, strided=True)
+def test_operands_that_lie_otherwise(case):
+    compare(case, case.call, turned)
+
+
+@each([c for c in CASES if FIRST.match(c.call)])
+def test_as_a_method_and_in_place(case):
+    name, rest = FIRST.match(case.call).groups()
+    for owner, method in (("a", name), ("a.clone()", f"{name}_")):
+        if not hasattr(torch.Tensor, method):
+            continue
+        text = f"{owner}.{method}({rest}"
+        try:
+            evaluate(torch, text, tensors(torch, arrays(case), grad=case.differentiable)[1])
+        except Exception as theirs:
+            with pytest.raises(type(theirs)):
+                evaluate(nbgrad, text, tensors(nbgrad, arrays(case), grad=case.differentiable)[1])
+        else:
+            compare(case, text)
+
+
+def attempt(library, case, dtype):
+    cast = getattr(library, dtype)
+    _, seen = tensors(library, arrays(case), lambda t: t.to(cast) if t.is_floating_point() else t,
+                      grad=False)
+    try:
+        return evaluate(library, case.call, seen)
+    except Exception as error:
+        return error
+
+
+@each(CASES, dtypes=True)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes(case, dtype):
+    ours, theirs = (attempt(library, case, dtype) for library in (nbgrad, torch))
+    if isinstance(theirs, Exception) or isinstance(ours, Exception):
+        assert type(ours) is type(theirs), (ours, theirs)
+    else:
+        agree(ours, theirs, 2e-5)
+
+
+@each(ERRORS)
+def test_errors(case):
+    raised = []
+    for library in (nbgrad, torch):
+        with pytest.raises(Exception) as caught:
+            evaluate(library, case.call, tensors(library, arrays(case))[1])
+        raised.append(caught.value)
+    ours, theirs = raised
+    assert type(ours) is type(theirs), (ours, theirs)
+    assert str(ours)
