@@ -26,6 +26,6 @@ contiguous_format, preserve_format, channels_last = (
     "contiguous_format", "preserve_format", "channels_last")
 globals().update(_methods.PACKAGE_ONLY | _methods.FUNCTIONS)
 
-from nbgrad import data, models, nn, optim
+from nbgrad import data, models, nn, optim, utils
 
 _quiet_collector()

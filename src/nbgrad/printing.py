@@ -142,6 +142,30 @@ def _attach(text: str, suffixes: list[str], indent: int) -> str:
     return text + ")"
 
 
+def _texts(array: np.ndarray) -> tuple[np.ndarray, tuple[bool, ...], int]:
+    """The texts of the values shown, which axes lost their middle, and the width of a text."""
+    shown, cut = _summary(array)
+    style = _style(shown)
+    texts = np.array([style(v) for v in shown.ravel().tolist()], dtype=object)
+    return texts.reshape(shown.shape), cut, style.width
+
+
+def values(array: np.ndarray, indent: int = 0) -> str:
+    """The values of an array in nested brackets."""
+    return _nest(*_texts(array), indent) if array.size else "[]"
+
+
+def table(array: np.ndarray) -> list[list[str]]:
+    """The texts of a matrix row by row, with an ellipsis where rows or columns are left out."""
+    texts, cut, _ = _texts(array)
+    rows = [[text.strip() for text in row] for row in texts.tolist()]
+    if cut[1]:
+        rows = [[*row[:OPTIONS.edgeitems], "…", *row[OPTIONS.edgeitems:]] for row in rows]
+    if cut[0]:
+        rows.insert(OPTIONS.edgeitems, ["⋮"] * len(rows[0]))
+    return rows
+
+
 def format_tensor(
     array: np.ndarray,
     *,
@@ -162,18 +186,11 @@ def format_tensor(
     """
     indent = len(prefix)
     suffixes = [device_suffix]
-    if array.size == 0:
-        body = "[]"
-        if array.ndim != 1:
-            suffixes.append(f"size={array.shape}")
-    else:
-        shown, cut = _summary(array)
-        style = _style(shown)
-        texts = np.array([style(v) for v in shown.ravel().tolist()], dtype=object)
-        body = _nest(texts.reshape(shown.shape), cut, style.width, indent)
+    if array.size == 0 and array.ndim != 1:
+        suffixes.append(f"size={array.shape}")
     suffixes.append(dtype_suffix)
     if grad_fn is not None:
         suffixes.append(f"grad_fn=<{grad_fn}>")
     elif requires_grad:
         suffixes.append("requires_grad=True")
-    return _attach(prefix + body, [s for s in suffixes if s], indent)
+    return _attach(prefix + values(array, indent), [s for s in suffixes if s], indent)

@@ -8,6 +8,7 @@ from nbgrad.ops import (
     create,
     embedding,
     index,
+    interop,
     matmul,
     norm,
     pointwise,
@@ -88,8 +89,10 @@ PACKAGE_ONLY: dict = {
     **create.LEGACY,
     **random.PACKAGE_ONLY, "dropout": random.dropout,
     **conv.FUNCTIONS, **pool.FUNCTIONS, **norm.FUNCTIONS, **embedding.FUNCTIONS,
-    **search.PACKAGE_ONLY,
+    **search.PACKAGE_ONLY, **interop.PACKAGE_ONLY,
 }
+
+interop.FUNCTIONS.update(PACKAGE_ONLY | FUNCTIONS)
 
 
 def _as(make):
@@ -143,7 +146,7 @@ METHODS: dict = {
     "__rmatmul__": lambda self, other: matmul.matmul(other, self),
     "__ipow__": FUNCTIONS["pow_"],
     **{name: _cast(dtype) for name, dtype in _CASTS.items()},
-    **create.METHODS, **protocols.METHODS,
+    **create.METHODS, **protocols.METHODS, **interop.METHODS,
 }
 for _dunder, _row in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div",
                       "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}.items():

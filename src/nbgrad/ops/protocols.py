@@ -7,6 +7,8 @@ import copy
 import numpy as np
 
 from nbgrad import dtypes, printing
+from nbgrad.engine.saved import Counter
+from nbgrad.kernels.layout import Layout
 from nbgrad.ops import create, shape
 from nbgrad.tensor import AccumulateGrad, Tensor
 
@@ -51,17 +53,26 @@ def _repr(self: Tensor) -> str:
 
 
 def _reduce(self: Tensor, protocol):
-    if self.grad_fn is not None:
-        raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the "
-                           "pickle protocol: detach() the tensor first")
     return _rebuild, (type(self), np.array(self._array(), order="C"), self.requires_grad)
 
 
 def _rebuild(cls, array: np.ndarray, requires_grad: bool) -> Tensor:
-    made = cls.__new__(cls)
     plain = create.from_numpy(array)
-    Tensor.__init__(made, plain._data, plain._layout)
-    return made.requires_grad_(requires_grad)
+    return _over(cls, plain._data, plain._layout).requires_grad_(requires_grad)
+
+
+def _over(cls, data: np.ndarray, own: Layout) -> Tensor:
+    """A leaf of a class over memory, whose own way of being made is not asked."""
+    made = cls.__new__(cls)
+    Tensor.__init__(made, data, own)
+    return made
+
+
+def _copy(self: Tensor) -> Tensor:
+    made = _over(type(self), self._data, self._layout)
+    made._counter = self._count()
+    made.__dict__.update(self.__dict__)
+    return made.requires_grad_(self.requires_grad)
 
 
 def _deepcopy(self: Tensor, memo: dict) -> Tensor:
@@ -73,7 +84,11 @@ def _deepcopy(self: Tensor, memo: dict) -> Tensor:
             "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
             "because of a torch.nn.utils.weight_norm usage, see "
             "https://github.com/pytorch/pytorch/pull/103001")
-    made = memo[id(self)] = _rebuild(type(self), self._array().copy(), self.requires_grad)
+    # Tensors that share memory share it afterwards, and with it the counter of writes.
+    data, counter = memo.setdefault(id(self._data), (self._data.copy(), Counter()))
+    made = memo[id(self)] = _over(type(self), data, self._layout)
+    made._counter = counter
+    made.requires_grad_(self.requires_grad)
     if isinstance(self._slot, AccumulateGrad) and self._slot.grad is not None:
         made.grad = copy.deepcopy(self._slot.grad, memo)
     made.__dict__.update(copy.deepcopy(self.__dict__, memo))
@@ -82,7 +97,8 @@ def _deepcopy(self: Tensor, memo: dict) -> Tensor:
 
 METHODS = {
     "__bool__": _bool, "__index__": _index, "__iter__": _iter, "__contains__": _contains,
-    "__format__": _format, "__repr__": _repr, "__reduce_ex__": _reduce, "__deepcopy__": _deepcopy,
+    "__format__": _format, "__repr__": _repr, "__reduce_ex__": _reduce, "__copy__": _copy,
+    "__deepcopy__": _deepcopy,
     "__hash__": object.__hash__,
     "__float__": lambda self: float(self.item()), "__int__": lambda self: int(self.item()),
 }
