@@ -154,6 +154,7 @@ def test_copies():
 
 def test_the_names_of_utils():
     from nbgrad.utils.data import DataLoader
+
     from nbgrad.utils.dlpack import from_dlpack, to_dlpack
 
     assert DataLoader is nbgrad.utils.data.DataLoader is nbgrad.data.DataLoader

@@ -55,6 +55,11 @@ def scaled_erfc(t):
     return mp.exp(a * a) * mp.erfc(a)
 
 
+def below(a):
+    """log2(2 Q(a)) / a, Q the normal distribution above a."""
+    return mp.log(mp.erfc(a / mp.sqrt(2)), 2) / a if a else -mp.sqrt(2 / mp.pi) / LN2
+
+
 FITS = {
     "EXP_32": (quotient(mp.exp, [(0, 1), (1, 1)], 2), (-half, half), 4),
     "EXP_64": (quotient(mp.exp, [(0, 1), (1, 1)], 2), (-half, half), 10),
@@ -74,6 +79,7 @@ FITS = {
     "ERF_64": (in_square(lambda x: mp.erf(x) - x, [], 1), (0, mp.mpf("1.01")), 12),
     "ERF_EXP2": (quotient(lambda x: 2**x, [(0, 1)], 1), (-mp.mpf("0.5001"), mp.mpf("0.5001")), 4),
     "ERFC_32": (lambda a: mp.log(mp.erfc(a), 2), (mp.mpf("0.74"), mp.mpf("4.01")), 8),
+    "NORMAL_32": (below, (0, 5), 9),
     "ERFC_64": (scaled_erfc, (mp.mpf("-1.51") / mp.mpf("3.49"), mp.mpf("3.6") / mp.mpf("8.6")), 17),
 }
 

@@ -88,8 +88,8 @@ def main() -> None:
         "# Accuracy of the elementary functions", "",
         "Largest errors found, in units in the last place, over a million arguments where the result",
         "is a normal number; sin and cos up to a million. In each field float32 / float64. Written",
-        "by `python tools/measure_ulp.py`; `tests/kernels/test_maths.py` holds sigmoid to 2.5 and",
-        "all others to 2, and tests infinities, NaN, signed zeros and subnormal numbers.", "",
+        "by `python tools/measure_ulp.py`; `tests/kernels/test_maths.py` holds all of them to 2 and",
+        "tests infinities, NaN, signed zeros and subnormal numbers.", "",
         f"| function | {' | '.join(MACHINES)} |", "| --- |" + " --- |" * len(MACHINES)]
     for name in RANGES:
         fields = (" / ".join(f"{e:.2f}" for e in column[name]) for column in columns)

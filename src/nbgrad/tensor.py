@@ -449,14 +449,13 @@ class Tensor:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if self.is_leaf or self.retains_grad:
             return
-        if self._slot is None:
-            self._slot = GradSlot()
-        self._slot.retains = True
-        hooks_of(self._node).retained[self._port] = self._slot
+        slot = self._slot if isinstance(self._slot, GradSlot) else GradSlot()
+        self._slot, slot.retains = slot, True
+        hooks_of(self._node).retained[self._port] = slot
 
     @property
     def retains_grad(self) -> bool:
-        return type(self._slot) is GradSlot and self._slot.retains
+        return isinstance(self._slot, GradSlot) and self._slot.retains
 
     def register_hook(self, hook) -> Handle:
         """Call `hook(grad)` when the tensor's gradient is known; what it returns replaces it."""

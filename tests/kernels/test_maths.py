@@ -101,8 +101,25 @@ def test_special_values(name, dtype):
 def test_sigmoid(dtype):
     x = rng.uniform(*((-87, 20) if dtype is np.float32 else (-700, 40)), 4 * COUNT).astype(dtype)
     found = nbgrad.sigmoid(nbgrad.from_numpy(x)).numpy()
-    # A power, a sum and a quotient are rounded; just below a power of two that is up to 2.5 units.
-    assert_close(found, 1 / (1 + np.exp(-x.astype(WIDER[dtype]))), 2.5, x)
+    assert_close(found, 1 / (1 + np.exp(-x.astype(WIDER[dtype]))), 2, x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_normal_cdf(dtype):
+    """Two units above zero, below it an absolute error of as much; and so is gelu, x times this."""
+    special_values = [0, -0.0, 11, -11, 1e30, -1e30]
+    x = np.append(rng.uniform(-9, 9, 4 * COUNT), special_values).astype(dtype)
+    found = np.empty_like(x)
+    looped("normal_cdf")(found, x)
+    exact, above = special.ndtr(x.astype(np.float64)), ~(x < 0)
+    gelu = nbgrad.nn.functional.gelu(nbgrad.from_numpy(x)).numpy()
+    # SciPy has no wider one: its own error of a unit is added to the bound
+    for y, right in ((found, exact), (gelu, x * exact)):
+        assert_close(y[above], right[above], 2 if dtype is np.float32 else 3, x[above])
+        assert (abs(y - right) <= np.finfo(dtype).eps * np.maximum(1, -x))[~above].all()
+    ends = np.array([np.inf, -np.inf, np.nan], dtype)
+    looped("normal_cdf")(found[:3], ends)
+    np.testing.assert_array_equal(found[:3], np.array([1, 0, np.nan], dtype))
 
 
 @kernel

@@ -8,16 +8,19 @@ from nbgrad.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from nbgrad.engine.mode import (
     detect_anomaly,
     enable_grad,
+    is_nan_safe,
     no_grad,
     set_detect_anomaly,
     set_grad_enabled,
+    set_nan_safe,
 )
 from nbgrad.engine.mode import state as _state
 from nbgrad.tensor import Tensor as _Tensor
 
 __all__ = ["Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad",
-           "grad", "gradcheck", "gradgradcheck", "is_anomaly_enabled", "no_grad",
-           "once_differentiable", "set_detect_anomaly", "set_grad_enabled"]
+           "grad", "gradcheck", "gradgradcheck", "is_anomaly_enabled", "is_nan_safe",
+           "no_grad", "once_differentiable", "set_detect_anomaly", "set_grad_enabled",
+           "set_nan_safe"]
 
 
 def is_anomaly_enabled() -> bool:

@@ -11,6 +11,7 @@ class _State(threading.local):
     grad = True
     anomaly = False
     check_nan = True
+    nan_safe = False  # whether a zero gradient stays zero where a partial is infinite or NaN
     into_leaves = False  # whether that backward may add to the gradients leaves hold
     waiting: dict = {}  # noqa: RUF012  # node number: what waits for it in the backward under way
 
@@ -149,3 +150,35 @@ class detect_anomaly(set_detect_anomaly):
     def __enter__(self):
         self._outer = state.anomaly, state.check_nan
         state.anomaly, state.check_nan = True, self._check
+
+
+class set_nan_safe:
+    """Whether a gradient of zero stays zero through a partial that is infinite or NaN.
+
+    At once when called, until the end of the block in `with`. Off, as in PyTorch, 0 * inf is NaN:
+    in `where(x > 0, sqrt(x), 0)` the branch that is not taken then spoils the gradient at zero.
+    Holds for elementwise operations, in backwards that this thread runs.
+
+    Example:
+        >>> import nbgrad
+        >>> x = nbgrad.tensor([0., 4.], requires_grad=True)
+        >>> y = nbgrad.where(x > 0, x.sqrt(), x)
+        >>> with nbgrad.autograd.set_nan_safe(True):
+        ...     nbgrad.autograd.grad(y.sum(), x)
+        (tensor([1.0000, 0.2500]),)
+    """
+
+    def __init__(self, mode: bool) -> None:
+        self._outer = state.nan_safe
+        state.nan_safe = bool(mode)
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *exc):
+        state.nan_safe = self._outer
+
+
+def is_nan_safe() -> bool:
+    """True while `set_nan_safe(True)` holds in this thread."""
+    return state.nan_safe

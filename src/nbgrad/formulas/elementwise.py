@@ -90,9 +90,15 @@ atan2 = primitive("atan2", "math.atan2({}, {})", inputs="a b", kind="float",
 # Error function, sigmoid and their kin
 erf = primitive("erf", "math.erf({})", d=(2 / math.sqrt(math.pi)) * exp(-(x * x)), kind="float")
 erfc = primitive("erfc", "math.erfc({})", d=(-2 / math.sqrt(math.pi)) * exp(-(x * x)), kind="float")
-# 1 / (1 + e^-x), for negative x as e^x / (1 + e^x): a sum near 1 adds less to the error of e^x
+# a step of `gelu`, not an op; the CPU's kernels know it as one function
+_normal_cdf = primitive("normal_cdf", "math.normal_cdf({})", kind="float",
+                        formula=0.5 * (1 + erf(x * math.sqrt(0.5))),
+                        d=(1 / math.sqrt(2 * math.pi)) * exp(-0.5 * (x * x)))
+del TABLE["normal_cdf"]
+# With e = e^-|x| and w = e / (1 + e): 1 - w, for negative x e - e w, to which w brings little error
 _fading = exp(-abs_(x))
-sigmoid = primitive("sigmoid", formula=select(x < 0, _fading, 1) / (1 + _fading), d=y * (1 - y),
+_most = select(x < 0, _fading, 1)
+sigmoid = primitive("sigmoid", formula=_most - _most * (_fading / (1 + _fading)), d=y * (1 - y),
                     kind="float")
 logit = row("logit", log(x / (1 - x)), d=select((x >= 0) & (x <= 1), 1 / (x * (1 - x)), math.nan),
             kind="float", domain=(0.1, 0.9))
@@ -121,7 +127,7 @@ selu = row("selu", _SELU_SCALE * select(x > 0, x, _SELU_ALPHA * expm1(x)), kind=
            d=_SELU_SCALE * select(x > 0, 1, _SELU_ALPHA * exp(x)), node="Elu")
 celu = row("celu", select(x > 0, x, alpha * expm1(x / alpha)), params="alpha", kind="float",
            kinks=(0,), d=select(x > 0, 1, exp(x / alpha)), node="Elu")
-gelu = row("gelu", x * (0.5 * (1 + erf(x * math.sqrt(0.5)))), kind="float")
+gelu = row("gelu", x * _normal_cdf(x), kind="float")
 gelu_tanh = row("gelu_tanh", kind="float", node="Gelu",
                 formula=0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x)))))
 silu = row("silu", x * sigmoid(x), kind="float")

@@ -8,10 +8,13 @@ from typing import Literal
 
 from nbgrad.formulas.calculus import pullback
 from nbgrad.formulas.expr import (
+    EQ,
     Expr,
     Operator,
     free,
     mul,
+    one,
+    select,
     substitute,
     topological,
     var,
@@ -84,27 +87,33 @@ class Row:
         kept = [i for i, name in enumerate(self.inputs) if name in used]
         return (*kept, -1) if "y" in used and "y" not in self.inputs else tuple(kept)
 
-    def vjp(self, i: int) -> tuple[Row, tuple[int, ...]]:
+    def vjp(self, i: int, safe: bool = False) -> tuple[Row, tuple[int, ...]]:
         """The row of the gradient to input i, and which values it takes.
 
-        A value is the index of an input, -1 for the output, or -2 for the incoming gradient.
+        A value is the index of an input, -1 for the output, or -2 for the incoming gradient. The
+        safe row is zero where the incoming gradient is, even if the partial is infinite there.
         """
         formula = self.pullbacks[i]
         used = free(formula)
+        safe = safe and self.kind != "where" and not used <= {self.seed}
         position = {name: k for k, name in enumerate(self.inputs)}
         position = {self.seed: -2, "y": -1} | position
         names = tuple(n for n in position if n in used)
         if self.kind == "where":  # the condition stays first
             names = tuple(sorted(names, key=lambda n: n != self.inputs[0]))
         params = tuple(p for p in self.params if p in used)
-        if not params:
+        if not params and not safe:
             known = _CANONICAL.get(_canonical(formula, names))
             if known is not None:
                 row, order = known
                 by_appearance = _appearance(formula)
                 return row, tuple(position[by_appearance[k]] for k in order)
         name = f"{self.name}_vjp" if len(self.inputs) == 1 else f"{self.name}_vjp_{self.inputs[i]}"
-        derived = Row(name, formula, inputs=" ".join(names), params=" ".join(params),
+        partials = None
+        if safe:
+            name, partials = f"{name}_safe", pullback(formula, one, names)
+            formula = select(EQ(var(self.seed), zero), zero, formula)
+        derived = Row(name, formula, inputs=" ".join(names), params=" ".join(params), d=partials,
                       kind="where" if self.kind == "where" else "arith")
         return derived, tuple(position[n] for n in names)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbgrad import config
-from nbgrad.formulas.expr import SELECT, Expr, expand, topological
+from nbgrad.formulas.expr import SELECT, Expr, build, substitute, topological
 from nbgrad.kernels.cache import write
 
 
@@ -73,29 +73,29 @@ def constant_name(value: float) -> str:
     return f"c{text}"
 
 
-def statements(body: Body) -> tuple[list[str], list[str], list[str]]:
+def statements(body: Body, device: str = "cpu") -> tuple[list[str], list[str], list[str]]:
     """Typed constants, assignments of shared terms, and the outputs' expressions.
 
     A term used twice, and every branch of a select that computes something, becomes a variable:
     both branches are evaluated and the select stays free of jumps, so the loop can vectorise.
     """
-    constants, shared, text = _written(body)
-    return constants, shared, [_bare(text[expand(e)]) for e in body.outputs]
+    constants, shared, text = _written(body, device)
+    return constants, shared, [_bare(text[_expanded(e, device)]) for e in body.outputs]
 
 
 def near_tests(body: Body) -> list[str]:
     """What is true of an element outside the near form of a function of the body."""
-    text = _written(body)[2]
+    text = _written(body, "cpu")[2]
     return [f"(abs({text[node.args[0]]}) > np.{body.compute}({node.op.near}))"
             for node in text if node.op is not None and node.op.near is not None]
 
 
-def _written(body: Body) -> tuple[list[str], list[str], dict[Expr, str]]:
+def _written(body: Body, device: str) -> tuple[list[str], list[str], dict[Expr, str]]:
     """Typed constants, assignments of shared terms, and the text of every term."""
     clash = RESERVED.intersection(body.inputs + body.params)
     if clash:
         raise ValueError(f"{body.name}: the names {sorted(clash)} are the kernels' own")
-    roots = [expand(e) for e in body.outputs]
+    roots = [_expanded(e, device) for e in body.outputs]
     order = topological(roots)
     uses = Counter(arg for node in order for arg in node.args)
     uses.update(roots)
@@ -119,6 +119,21 @@ def _written(body: Body) -> tuple[list[str], list[str], dict[Expr, str]]:
             else:
                 text[node] = value
     return constants, shared, text
+
+
+def _expanded(root: Expr, device: str) -> Expr:
+    """Formulas in the place of operators given by them; the CPU has functions for some of these."""
+    new: dict[Expr, Expr] = {}
+    for node in topological([root]):
+        args = [new[arg] for arg in node.args]
+        if node.op is None:
+            new[node] = node
+        elif node.op.formula is None or (device == "cpu" and node.op.source is not None):
+            new[node] = build(node.op, args)
+        else:
+            inner = substitute(node.op.formula, dict(zip(node.op.args, args)))
+            new[node] = _expanded(inner, device)
+    return new[root]
 
 
 def _literal(value: float) -> str:
@@ -177,7 +192,7 @@ def accesses(body: Body, values: list[str], element: dict[str, str]) -> tuple[li
 def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = False,
          device: str = "cpu") -> str:
     """Source of a kernel over contiguous arrays; inputs in `scalars` have one element."""
-    constants, shared, values = statements(body)
+    constants, shared, values = statements(body, device)
     load = dict(zip(body.inputs, body.loads))
     once = [f"{n}_ = {load[n].format(f'{n}[0]')}" for n in body.inputs if n in scalars]
     each, write = accesses(body, values, {n: f"{n}[i]" for n in body.operands if n not in scalars})
@@ -255,7 +270,7 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
     `f` for 1, `s` for 0, `x` for any. `geometry` (see layout.geometry) holds
     [rank, rows, n, sizes[rank], then for each operand: offset, inner stride, strides[rank]].
     """
-    constants, shared, values = statements(body)
+    constants, shared, values = statements(body, device)
     load = dict(zip(body.inputs, body.loads))
     operands = body.operands
     start, moves = [], []

@@ -13,7 +13,7 @@ from nbgrad.engine.node import Node, hooks_of, next_number
 from nbgrad.engine.saved import Counter, save, version
 from nbgrad.kernels.layout import Layout
 from nbgrad.ops.op import Op
-from nbgrad.tensor import AccumulateGrad, GradSlot, Saved, Tensor, View
+from nbgrad.tensor import AccumulateGrad, Saved, Tensor, View
 
 
 def apply(op: Op, inputs: tuple[Tensor, ...], attrs: tuple = ()):

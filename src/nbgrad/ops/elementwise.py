@@ -200,7 +200,7 @@ class Elementwise(Op):
 
     def backward(self, node: Node, grad: Tensor):
         values = unpack(node)
-        if len(node.layouts) == 2 and not state.grad:
+        if len(node.layouts) == 2 and not (state.grad or state.nan_safe):
             a, b = node.layouts
             first, second = node.next
             if a is b and a is grad._layout and first is not None and second is not None:
@@ -217,7 +217,8 @@ class Elementwise(Op):
     def each(self, node: Node, grad: Tensor, values: tuple):
         """The gradient of each input by its own kernel."""
         grads: list[Tensor | None] = []
-        for k, step in enumerate(program(self, tuple([n is not None for n in node.next]))):
+        needs = tuple([n is not None for n in node.next])
+        for k, step in enumerate(program(self, needs, state.nan_safe)):
             if step is None:
                 grads.append(None)
                 continue
@@ -267,7 +268,7 @@ _OPS: dict[Row, Elementwise] = {}
 
 
 @lru_cache(None)
-def program(op: Elementwise, needs: tuple[bool, ...]) -> tuple:
+def program(op: Elementwise, needs: tuple[bool, ...], safe: bool = False) -> tuple:
     """For each needed input the op of its gradient and where its inputs are among the saved."""
     codes = op.row.saves(needs)
     steps: list = []
@@ -275,7 +276,7 @@ def program(op: Elementwise, needs: tuple[bool, ...]) -> tuple:
         if not need:
             steps.append(None)
             continue
-        row, takes = op.row.vjp(k)
+        row, takes = op.row.vjp(k, safe)
         if row.formula.is_var and takes == (-2,):
             steps.append((None, ()))
             continue

@@ -25,7 +25,12 @@ from numba import types
 from numba.extending import overload
 
 from nbgrad.kernels.cpu.elementary.circle import cos_32, cos_64, sin_32, sin_64
-from nbgrad.kernels.cpu.elementary.error import erf_32, erf_64
+from nbgrad.kernels.cpu.elementary.error import (
+    erf_32,
+    erf_64,
+    normal_cdf_32,
+    normal_cdf_64,
+)
 from nbgrad.kernels.cpu.elementary.exponential import (
     exp2_32,
     exp2_64,
@@ -59,6 +64,11 @@ from nbgrad.kernels.cpu.elementary.power import pow_32, pow_64
 
 def _kernels_only(*args):
     raise NotImplementedError("this function exists inside kernels only")
+
+
+def _normal_cdf(x):
+    number = type(x)
+    return number(0.5) * (number(1) + math.erf(x * number(math.sqrt(0.5))))
 
 
 _FOLDED = {"forceinline": True, "error_model": "numpy"}
@@ -110,6 +120,7 @@ log10 = _vectorised(math.log10, _floats(log10_32, log10_64))
 log1p = _vectorised(math.log1p, _floats(log1p_32, log1p_64))
 pow = _vectorised_pair(math.pow, _floats(pow_32, pow_64))
 erf = _vectorised(math.erf, _floats(erf_32, erf_64))
+normal_cdf = _vectorised(_normal_cdf, _floats(normal_cdf_32, normal_cdf_64))
 near_sin = _vectorised(math.sin, _floats(sin_32, sin_64))
 near_cos = _vectorised(math.cos, _floats(cos_32, cos_64))
 order_top = _vectorised(_kernels_only, _floats(order_top_32, order_top_64, i64))

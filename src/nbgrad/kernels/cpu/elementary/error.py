@@ -1,16 +1,19 @@
-"""erf: x + x P(x^2) for small x; 1 - 2^g(|x|), or 1 - e^-x^2 Q, for others."""
+"""erf: x + x P(x^2) for small x; 1 - 2^g(|x|), or 1 - e^-x^2 Q, for others. And the normal CDF."""
+
+import math
 
 import numpy as np
 
-from nbgrad.kernels.cpu.elementary.exponential import exp_64
+from nbgrad.kernels.cpu.elementary.exponential import EXP2_32, exp_64
 from nbgrad.kernels.cpu.elementary.parts import (
+    HALF_POWER_32,
     ONE_32,
-    ROUND_32,
+    POWER_32,
+    estrin_polynomial,
     f32,
     f64,
     fma,
-    integer_32,
-    power_of_two_32,
+    raised_32,
     split_polynomial,
 )
 from nbgrad.kernels.options import folded
@@ -28,24 +31,28 @@ _ERF_64 = split_polynomial(
 _ERFC_32 = split_polynomial(
     f32, 0.0004045803948, -1.630363947, -0.9118803104, -0.1585075862, 0.0379573126,
     -0.006814389329, 0.0008506804354, -6.531247906e-5, 2.308630109e-6)
+_NORMAL_32 = estrin_polynomial(
+    f32, -1.151104166, -0.4592214298, -0.05243804956, 0.006938387822, 1.189717587e-5,
+    -0.0002887337182, 8.032290529e-5, -1.188504913e-5, 9.720761247e-7, -3.448919962e-8)
 _ERFC_64 = split_polynomial(
     f64, 0.21080636406114358, -0.37173673394897335, 0.25171319321744932, -0.12503305237882931,
     0.039922539075582651, -0.0039937011658594801, -0.0026423659641916838,
     0.00087591545022177197, 0.00022838037632433616, -0.00012887717389712936,
     -3.4182204033856166e-5, 1.8614495548725537e-5, 7.5523463034434365e-6, -2.298411274395551e-6,
     -1.801068466532531e-6, 7.8948417006378646e-8, 3.4276118120881494e-7, 6.764914156069416e-8)
+ROOT_HALF = math.sqrt(0.5)
 
 
 @folded
 def erf_32(x):
-    """2^-g has a small exponent: written without the care of exp2."""
+    """2^g has a small exponent: written without the care of exp2."""
     a = abs(x)
     u = a * a
     near = fma(a, _ERF_32(u), a)
     g = _ERFC_32(f32(4) if a > f32(4) else a)
-    t = g + ROUND_32
-    r = g - (t - ROUND_32)
-    far = fma(-fma(r, _ERF_EXP2(r), ONE_32), power_of_two_32(integer_32(t)), ONE_32)
+    t = g + POWER_32
+    r = g - (t - POWER_32)
+    far = fma(-fma(r, _ERF_EXP2(r), ONE_32), raised_32(t), ONE_32)
     return np.copysign(near if a < f32(0.75) else far, x)
 
 
@@ -57,3 +64,26 @@ def erf_64(x):
     b = 6.0 if a > 6.0 else a
     far = fma(-exp_64(-(b * b)), _ERFC_64((b - 2.5) / (b + 2.5)), 1.0)
     return np.copysign(near if a < 1.0 else far, x)
+
+
+@folded
+def normal_cdf_32(x):
+    """2^n 2^r = 2^n + 2^n r E(r) is the part below -|x|; its exponent is 0, and so is 2^n, from 11 on.
+
+    Q(|x|) = 2^(|x| P(|x|)) / 2: without cancellation below zero, and 1 - 2^n is exact above.
+    """
+    a = abs(x)
+    a = f32(10.92) if a > f32(10.92) else a
+    g = a * _NORMAL_32(a)
+    t = g + HALF_POWER_32
+    r = g - (t - HALF_POWER_32)
+    low = raised_32(t)
+    high = ONE_32 - low
+    w = low * r
+    above = -w
+    return fma(w if x < 0 else above, EXP2_32(r), low if x < 0 else high)
+
+
+@folded
+def normal_cdf_64(x):
+    return 0.5 * (1.0 + erf_64(x * ROOT_HALF))

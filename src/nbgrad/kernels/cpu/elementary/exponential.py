@@ -10,8 +10,8 @@ from nbgrad.kernels.cpu.elementary.parts import (
     LN2_LOW_32,
     LOG2E,
     ONE_32,
-    ROUND,
-    ROUND_32,
+    SCALE,
+    SCALE_32,
     TWO_32,
     f32,
     f64,
@@ -34,7 +34,7 @@ _EXP_64 = polynomial(
     f64, 0.5, 0.16666666666666671, 0.04166666666666667, 0.0083333333333261351,
     0.0013888888888883748, 0.00019841269874820625, 2.4801587325547741e-5, 2.7557255400206424e-6,
     2.7557273643110295e-7, 2.5105217004720745e-8, 2.0914686968086877e-9)
-_EXP2_32 = polynomial(f32, 0.693147188, 0.2402265076, 0.05550357071, 0.00961808252,
+EXP2_32 = polynomial(f32, 0.693147188, 0.2402265076, 0.05550357071, 0.00961808252,
                       0.001339088633, 0.0001545318283)
 _EXP2_64 = polynomial(
     f64, 0.69314718055994531, 0.24022650695910071, 0.055504108664821627, 0.0096181291076284795,
@@ -54,55 +54,55 @@ LOG2E_32 = f32(LOG2E)
 
 @folded
 def _reduced_32(x):
-    """n, r and e^r - 1."""
-    t = fma(x, LOG2E_32, ROUND_32)
-    n = t - ROUND_32
+    """n + SCALE and e^r - 1."""
+    t = fma(x, LOG2E_32, SCALE_32)
+    n = t - SCALE_32
     r = fma(-n, LN2_HIGH_32, x)
     r = fma(-n, LN2_LOW_32, r)
-    return integer_32(t), fma(r * r, _EXP_32(r), r)
+    return t, fma(r * r, _EXP_32(r), r)
 
 
 @folded
 def _reduced_64(x):
-    t = fma(x, LOG2E, ROUND)
-    n = t - ROUND
+    t = fma(x, LOG2E, SCALE)
+    n = t - SCALE
     r = fma(-n, LN2_HIGH, x)
     r = fma(-n, LN2_LOW, r)
-    return integer_64(t), fma(r * r, _EXP_64(r), r)
+    return t, fma(r * r, _EXP_64(r), r)
 
 
 @folded
 def exp_32(x):
     x = f32(89) if x > f32(89) else x
     x = f32(-104) if x < f32(-104) else x
-    n, e = _reduced_32(x)
-    return scaled_32(e + ONE_32, n)
+    t, e = _reduced_32(x)
+    return scaled_32(e + ONE_32, t)
 
 
 @folded
 def exp_64(x):
     x = 710.0 if x > 710.0 else x
     x = -746.0 if x < -746.0 else x
-    n, e = _reduced_64(x)
-    return scaled_64(e + 1.0, n)
+    t, e = _reduced_64(x)
+    return scaled_64(e + 1.0, t)
 
 
 @folded
 def exp2_32(x):
     x = f32(129) if x > f32(129) else x
     x = f32(-151) if x < f32(-151) else x
-    t = x + ROUND_32
-    r = x - (t - ROUND_32)
-    return scaled_32(fma(r, _EXP2_32(r), ONE_32), integer_32(t))
+    t = x + SCALE_32
+    r = x - (t - SCALE_32)
+    return scaled_32(fma(r, EXP2_32(r), ONE_32), t)
 
 
 @folded
 def exp2_64(x):
     x = 1025.0 if x > 1025.0 else x
     x = -1076.0 if x < -1076.0 else x
-    t = x + ROUND
-    r = x - (t - ROUND)
-    return scaled_64(fma(r, _EXP2_64(r), 1.0), integer_64(t))
+    t = x + SCALE
+    r = x - (t - SCALE)
+    return scaled_64(fma(r, _EXP2_64(r), 1.0), t)
 
 
 @folded
@@ -111,15 +111,15 @@ def exp2_sum_64(x, low):
 
     2^(n + r) = 2^n e^v, v = r ln 2 as an exact product of its first parts, and the rest.
     """
-    t = x + ROUND
-    r = x - (t - ROUND)
+    t = x + SCALE
+    r = x - (t - SCALE)
     r_head = head_64(r)
     v_head = r_head * LN2_HIGH
     v_rest = (r - r_head + low) * LN2 + r_head * LN2_LOW
     v = v_head + v_rest
     top = 1.0 + v_head
     y = top + ((1.0 - top) + v_head + (v_rest + v * v * _EXP_64(v)))
-    return scaled_64(y, integer_64(t))
+    return scaled_64(y, t)
 
 
 @folded
@@ -128,9 +128,10 @@ def expm1_32(x):
     small = x
     x = f32(89) if x > f32(89) else x
     x = f32(-18) if x < f32(-18) else x
-    n, e = _reduced_32(x)
+    t, e = _reduced_32(x)
+    n = i32(integer_32(t) - i32(2 * 127))
     m = i32(100) if n > i32(100) else n
-    y = scaled_32(e + (ONE_32 - power_of_two_32(i32(-m))), n)
+    y = scaled_32(e + (ONE_32 - power_of_two_32(i32(-m))), t)
     return small if small == 0 else y
 
 
@@ -139,9 +140,10 @@ def expm1_64(x):
     small = x
     x = 710.0 if x > 710.0 else x
     x = -38.0 if x < -38.0 else x
-    n, e = _reduced_64(x)
+    t, e = _reduced_64(x)
+    n = integer_64(t) - 2 * 1023
     m = i64(100) if n > i64(100) else n
-    y = scaled_64(e + (1.0 - power_of_two_64(-m)), n)
+    y = scaled_64(e + (1.0 - power_of_two_64(-m)), t)
     return small if small == 0 else y
 
 

@@ -17,6 +17,9 @@ LN2_HIGH_32, LN2_LOW_32 = f32(0.693359375), f32(-2.12194440e-4)
 LN2_HIGH, LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
 ROUND_32, ROUND = f32(1.5 * 2**23), 1.5 * 2.0**52
 ROUND_BITS_32, ROUND_BITS = i32(0x4B400000), i64(0x4338000000000000)
+# The same and the bias of exponents, once for `raised` (less one for half of that), twice for `scaled`
+POWER_32, HALF_POWER_32 = f32(1.5 * 2**23 + 127), f32(1.5 * 2**23 + 126)
+SCALE_32, SCALE = f32(1.5 * 2**23 + 2 * 127), 1.5 * 2.0**52 + 2 * 1023
 # The bits of sqrt(1/2): mantissas are taken from there to sqrt(2)
 ROOT_32, ROOT = i32(0x3F3504F3), i64(0x3FE6A09E667F3BCD)
 HIGH_BITS = i64(-(2**32))
@@ -59,6 +62,21 @@ def split_polynomial(dtype, *coefficients):
     return folded(eval(f"lambda x: fma({odd}, x, {even})", names | {"fma": fma}))
 
 
+def estrin_polynomial(dtype, *coefficients):
+    """The same by pairs, pairs of pairs and so on: a loop waits least, and loses a little more."""
+    terms, scope, x = [f"c{k}" for k in range(len(coefficients))], {"fma": fma}, "x"
+    scope.update(zip(terms, map(dtype, coefficients)))
+    lines = []
+    while len(terms) > 1:
+        pairs = [f"fma({high}, {x}, {low})" for low, high in zip(terms[::2], terms[1::2])]
+        terms = pairs + terms[len(terms) // 2 * 2:]
+        if len(terms) > 1:
+            lines.append(f"    {x * 2} = {x} * {x}\n")
+            x *= 2
+    exec(f"def estrin(x):\n{''.join(lines)}    return {terms[0]}\n", scope)
+    return folded(scope["estrin"])
+
+
 @folded
 def integer_32(t):
     """n of t = n + ROUND."""
@@ -81,16 +99,24 @@ def power_of_two_64(n):
 
 
 @folded
-def scaled_32(x, n):
-    """2^n x, in two steps."""
-    half = i32(n >> i32(1))
-    return x * power_of_two_32(half) * power_of_two_32(i32(n - half))
+def raised_32(t):
+    """2^n of t = n + POWER, for n = -127 zero: the shift drops all but n and the bias."""
+    return i32(f32(t).view(i32) << i32(23)).view(f32)
 
 
 @folded
-def scaled_64(x, n):
-    half = n >> 1
-    return x * power_of_two_64(half) * power_of_two_64(n - half)
+def scaled_32(x, t):
+    """2^n x of t = n + SCALE, in two steps as `raised`."""
+    whole = f32(t).view(i32)
+    half = i32(whole >> i32(1))
+    return x * i32(half << i32(23)).view(f32) * i32(i32(whole - half) << i32(23)).view(f32)
+
+
+@folded
+def scaled_64(x, t):
+    whole = f64(t).view(i64)
+    half = whole >> 1
+    return x * i64(half << 52).view(f64) * i64((whole - half) << 52).view(f64)
 
 
 @folded
