@@ -43,6 +43,10 @@ def test_rows(shape, count, dtype):
         x[:, i] = v[:, j]
     index.put_rows(written, idx, v)
     check(written, x)
+    onto = sample(shape, dtype, 2)
+    np.add.at(expected := onto.copy(), np.s_[:, idx], v)
+    index.reduce_rows(onto, idx, v, "sum")
+    check(onto, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -60,6 +64,35 @@ def test_along_an_axis(shape, axis, idx_shape, dtype):
     for p in np.ndindex(idx_shape):
         x[(*p[: axis % len(p)], idx[p], *p[axis % len(p) + 1 :]) if p else ()] = src[p]
     check(y, x)
+
+
+@pytest.mark.parametrize("how", ["sum", "prod", "amax", "amin"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape, axis, idx_shape", AXES)
+def test_joined(shape, axis, idx_shape, dtype, how):
+    x, src = sample(shape, dtype), sample(idx_shape, dtype, 1)
+    idx = integers(shape[axis] if shape else 1, idx_shape)
+    expected = torch.tensor(x).scatter_reduce(axis, torch.tensor(idx), torch.tensor(src), how)
+    index.scatter_reduce(x, axis, idx, src, how)
+    check(x, expected.numpy())
+
+
+@pytest.mark.parametrize("how", ["prod", "amax", "amin"])
+@pytest.mark.parametrize("shape, count", ROWS)
+def test_joined_rows(shape, count, how):
+    x, idx = sample(shape, np.float32), integers(shape[1], count)
+    v, expected = sample((shape[0], count, shape[2]), np.float32, 1), x.copy()
+    join = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}[how]
+    join.at(expected, np.s_[:, idx], v)
+    index.reduce_rows(x, idx, v, how)
+    check(x, expected)
+
+
+@pytest.mark.parametrize("how", ["amax", "amin"])
+def test_nan_stays(how):
+    x, nan = np.array([1, np.nan, 3]), np.array([np.nan, 0, 5])
+    index.scatter_reduce(x, 0, np.arange(3), nan, how)
+    assert np.isnan(x[:2]).all() and x[2] == (5 if how == "amax" else 3)
 
 
 @pytest.mark.parametrize("idx", [[0, -1, 2], [3, 1, 7], [-(2**63), 0, 2**63 - 1]])
@@ -144,6 +177,15 @@ def test_same_bits_for_any_thread_count(shape, monkeypatch):
         for run in index.scatter, index.scatter_add:
             y = x.copy()
             run(y, 1, along, src)
+            yield y
+        for how in "prod", "amax":
+            y = x.copy()
+            index.scatter_reduce(y, 1, along, src, how)
+            yield y
+        index.put_rows(y := x.copy(), idx, src)
+        yield y
+        for how in "sum", "prod", "amax":
+            index.reduce_rows(y := x.copy(), idx, src, how)
             yield y
 
     results = []

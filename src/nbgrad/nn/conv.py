@@ -18,19 +18,24 @@ class _Conv(Module):
     """Options, weights and printing of a convolution over `rank` axes."""
 
     rank: int
+    transposed = False
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, ...],
                  stride: int | tuple[int, ...] = 1, padding: str | int | tuple[int, ...] = 0,
                  dilation: int | tuple[int, ...] = 1, groups: int = 1, bias: bool = True,
-                 padding_mode: str = "zeros", device=None, dtype=None) -> None:
+                 padding_mode: str = "zeros", device=None, dtype=None, *,
+                 output_padding: int | tuple[int, ...] = 0) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = self._each(kernel_size), self._each(stride)
         self.dilation = self._each(dilation)
         self.padding = padding if isinstance(padding, str) else self._each(padding)
-        self.padding_mode = padding_mode
+        self.padding_mode, self.output_padding = padding_mode, self._each(output_padding)
         self._check()
-        size = (out_channels, in_channels // groups, *self.kernel_size)
+        outer, inner = in_channels, out_channels
+        if not self.transposed:
+            outer, inner = inner, outer
+        size = (outer, inner // groups, *self.kernel_size)
         self.weight = Parameter(empty(size, device=device, dtype=dtype))
         self.register_parameter(
             "bias", Parameter(empty(out_channels, device=device, dtype=dtype)) if bias else None)
@@ -87,6 +92,8 @@ class _Conv(Module):
             parts.append(f"padding={self.padding}")
         if self.dilation != (1,) * self.rank:
             parts.append(f"dilation={self.dilation}")
+        if self.output_padding != plain:
+            parts.append(f"output_padding={self.output_padding}")
         if self.groups != 1:
             parts.append(f"groups={self.groups}")
         if self.bias is None:
@@ -126,3 +133,93 @@ class Conv2d(_Conv):
     """
 
     rank = 2
+
+
+class Conv3d(_Conv):
+    """Cross-correlation of volumes; options as for Conv2d, one number or three.
+
+    Shape: (N, in_channels, D, H, W) -> (N, out_channels, D', H', W').
+    """
+
+    rank = 3
+
+
+class _ConvTranspose(_Conv):
+    """The gradient of a convolution to its input, as a layer."""
+
+    transposed = True
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, ...],
+                 stride: int | tuple[int, ...] = 1, padding: int | tuple[int, ...] = 0,
+                 output_padding: int | tuple[int, ...] = 0, groups: int = 1, bias: bool = True,
+                 dilation: int | tuple[int, ...] = 1, padding_mode: str = "zeros", device=None,
+                 dtype=None) -> None:
+        if padding_mode != "zeros":
+            raise ValueError('Only "zeros" padding mode is supported for '
+                             f"{type(self).__name__}")
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+                         bias, padding_mode, device, dtype, output_padding=output_padding)
+
+    def forward(self, x: Tensor, output_size: tuple[int, ...] | None = None) -> Tensor:
+        """The transposed convolution, of the sizes asked for where several give the same input.
+
+        Args:
+            output_size: these sizes, with or without those of batch and channels.
+        """
+        convolve: Any = getattr(F, f"conv_transpose{self.rank}d")
+        extra = self.output_padding if output_size is None else self._extra(x, tuple(output_size))
+        return convolve(x, self.weight, self.bias, self.stride, self.padding, extra, self.groups,
+                        self.dilation)
+
+    def _extra(self, x: Tensor, asked: tuple[int, ...]) -> tuple[int, ...]:
+        """The output padding that gives the sizes asked for."""
+        rank, others = self.rank, x.dim() - self.rank
+        if len(asked) == others + rank:
+            asked = asked[others:]
+        if len(asked) != rank:
+            raise ValueError(f"{type(self).__name__}: for {x.dim()}D input, output_size must have "
+                             f"{rank} or {others + rank} elements (got {len(asked)})")
+        rules: Any = zip(x.shape[others:], self.kernel_size, self.stride, self.padding, self.dilation)
+        least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in rules]
+        most = [m + s - 1 for m, s in zip(least, self.stride)]
+        if any(not a <= n <= b for a, n, b in zip(least, asked, most)):
+            raise ValueError(f"requested an output size of {asked}, but valid sizes range from "
+                             f"{least} to {most} (for an input of {x.size()[2:]})")
+        return tuple([n - m for n, m in zip(asked, least)])
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """Transposed convolution along one axis; options as for ConvTranspose2d.
+
+    Shape: (N, in_channels, L) -> (N, out_channels, L').
+    """
+
+    rank = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """Transposed convolution of images: Conv2d's gradient to its input.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of the kernels, or one number for both.
+        stride: rows and columns between what inputs add to.
+        padding: rows and columns cut off on each side.
+        output_padding: rows and columns added at the bottom and right.
+        groups: channels split into so many independent convolutions.
+        dilation: spacing of the kernel's elements.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels, H', W').
+    """
+
+    rank = 2
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """Transposed convolution of volumes; options as for ConvTranspose2d, one number or three.
+
+    Shape: (N, in_channels, D, H, W) -> (N, out_channels, D', H', W').
+    """
+
+    rank = 3

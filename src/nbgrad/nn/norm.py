@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,19 +15,8 @@ from nbgrad.ops.create import empty, ones, tensor, zeros
 from nbgrad.tensor import Tensor
 
 
-class _BatchNorm(Module):
-    """Makes every channel of a batch have mean 0 and variance 1, then scales and shifts it.
-
-    Running means of both take over in eval mode, and in a frozen module (see `Module.freeze`).
-
-    Args:
-        num_features: channels.
-        eps: added to the variance.
-        momentum: the weight of the newest batch in the running values; None for the mean of all.
-        affine: whether a scale and a shift are learnt.
-        track_running_stats: without, batch values are used in eval mode too.
-        bias: with affine, whether a shift is learnt.
-    """
+class _ChannelNorm(Module):
+    """Options, weights, running values and printing of norms that have a scale for each channel."""
 
     _version = 2
     ranks: tuple[int, ...]
@@ -60,21 +50,6 @@ class _BatchNorm(Module):
         self.reset_running_stats()
         _reset(self.weight, self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        self._check_input_dim(x)
-        tracked = self.running_mean is not None
-        learning = self.training and not (self._frozen and tracked)
-        factor = 0.0 if self.momentum is None else self.momentum
-        if learning and self.track_running_stats and self.num_batches_tracked is not None:
-            with no_grad():
-                self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                factor = 1.0 / self.num_batches_tracked.item()
-        kept = self.track_running_stats or not self.training
-        return F.batch_norm(x, self.running_mean if kept else None,
-                            self.running_var if kept else None, self.weight, self.bias,
-                            learning or not tracked, factor, self.eps)
-
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() not in self.ranks:
             expected = " or ".join(f"{r}D" for r in self.ranks)
@@ -97,6 +72,36 @@ class _BatchNorm(Module):
                 f"track_running_stats={self.track_running_stats}")
 
 
+class _BatchNorm(_ChannelNorm):
+    """Makes every channel of a batch have mean 0 and variance 1, then scales and shifts it.
+
+    Running means of both take over in eval mode, and in a frozen module (see `Module.freeze`).
+
+    Args:
+        num_features: channels.
+        eps: added to the variance.
+        momentum: the weight of the newest batch in the running values; None for the mean of all.
+        affine: whether a scale and a shift are learnt.
+        track_running_stats: without, batch values are used in eval mode too.
+        bias: with affine, whether a shift is learnt.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_input_dim(x)
+        tracked = self.running_mean is not None
+        learning = self.training and not (self._frozen and tracked)
+        factor = 0.0 if self.momentum is None else self.momentum
+        if learning and self.track_running_stats and self.num_batches_tracked is not None:
+            with no_grad():
+                self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                factor = 1.0 / self.num_batches_tracked.item()
+        kept = self.track_running_stats or not self.training
+        return F.batch_norm(x, self.running_mean if kept else None,
+                            self.running_var if kept else None, self.weight, self.bias,
+                            learning or not tracked, factor, self.eps)
+
+
 class BatchNorm1d(_BatchNorm):
     """Batch norm over (N, C) or (N, C, L)."""
 
@@ -107,6 +112,72 @@ class BatchNorm2d(_BatchNorm):
     """Batch norm over (N, C, H, W)."""
 
     ranks = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch norm over (N, C, D, H, W)."""
+
+    ranks = (5,)
+
+
+class _InstanceNorm(_ChannelNorm):
+    """Makes every channel of every sample have mean 0 and variance 1, then scales and shifts it.
+
+    Args:
+        num_features: channels.
+        eps: added to the variance.
+        momentum: the weight of the newest batch in the running values.
+        affine: whether a scale and a shift are learnt.
+        track_running_stats: whether running values, means over the samples, are kept and used in
+            eval mode.
+        bias: with affine, whether a shift is learnt.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+                 affine: bool = False, track_running_stats: bool = False, device=None, dtype=None, *,
+                 bias: bool = True) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype,
+                         bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_input_dim(x)
+        unbatched = x.dim() == self.ranks[0]
+        dim = x.dim() - self.ranks[0]
+        if x.shape[dim] != self.num_features:
+            self._refuse_channels(dim, x.shape[dim])
+        tracked = self.track_running_stats
+        own = self.training and not (self._frozen and tracked)
+        y = F.instance_norm(x.unsqueeze(0) if unbatched else x, self.running_mean, self.running_var,
+                            self.weight, self.bias, own or not tracked, self.momentum or 0.0,
+                            self.eps)
+        return y.squeeze(0) if unbatched else y
+
+    def _refuse_channels(self, dim: int, found: int) -> None:
+        """Wrong with a scale for each channel; without, only worth a word."""
+        if self.affine:
+            raise ValueError(f"expected input's size at dim={dim} to match num_features "
+                             f"({self.num_features}), but got: {found}.")
+        warnings.warn(f"input's size at dim={dim} does not match num_features. You can silence "
+                      "this warning by not passing in num_features, which is not used because "
+                      "affine=False", UserWarning, stacklevel=4)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Instance norm over (N, C, L) or (C, L)."""
+
+    ranks = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Instance norm over (N, C, H, W) or (C, H, W)."""
+
+    ranks = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Instance norm over (N, C, D, H, W) or (C, D, H, W)."""
+
+    ranks = (4, 5)
 
 
 class LayerNorm(Module):

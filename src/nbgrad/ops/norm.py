@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from nbgrad.engine.mode import state
+from nbgrad.kernels.cpu import group_norm as group_kernels
 from nbgrad.kernels.cpu import norm as kernels
 from nbgrad.ops.apply import apply
 from nbgrad.ops.family import expect_float, expect_tensor, needs, optional, present, saved
@@ -199,8 +200,62 @@ class LayerNormBackward(Op):
                 wrap(gb.reshape(shape)))
 
 
+class GroupNorm(Op):
+    """x (N, C, ...) normalised over groups of channels; outputs (y, mean, 1 / std), (N, groups)."""
+
+    name = "NativeGroupNorm"
+    outputs = 3
+
+    def run(self, inputs, attrs):
+        given, groups, eps = attrs
+        x = inputs[0]._array()
+        w, b = [None if t is None else t._array() for t in optional(inputs[1:], given)]
+        return wrap(group_kernels.group_norm(x, groups, w, b, eps))
+
+    def saves(self, needs, attrs):
+        return _saved_in_training(needs, attrs[0])
+
+    def backward(self, node, grad, *_):
+        given, groups, eps = node.attrs
+        kept, wanted = saved(node), needs(node)
+        if 0 not in kept:
+            gx, gw, gb = None, None, grad.sum(_batch_dims(grad))
+        elif state.grad:
+            gx, gw, gb = _group_gradients(grad, kept[0], kept.get(1), groups, eps)
+        else:
+            gx, gw, gb = apply(
+                GROUP_NORM_BACKWARD, present(grad, kept[0], kept[-2], kept[-3], kept.get(1)),
+                (groups, wanted[0]))
+        return _wanted((gx, *where_given(given, gw, gb)), wanted)
+
+
+def _group_gradients(g: Tensor, x: Tensor, w: Tensor | None, groups: int, eps: float):
+    """Gradients to x, w and b of a group norm by plain ops."""
+    shape, dims = x._layout.shape, _batch_dims(x)
+    rows = shape[0], groups, math.prod(shape[1:]) // max(groups, 1)
+    h = reshape(g if w is None else g * _as_channels(w, g), rows)
+    x = reshape(x, rows)
+    gx, _, _ = _gradients(h, x, None, None, None, eps, (2,), ())
+    centred = x - x.mean(2, True)
+    n = centred * (centred.square().mean(2, True) + eps).rsqrt()
+    return reshape(gx, shape), (g * reshape(n, shape)).sum(dims), g.sum(dims)
+
+
+class GroupNormBackward(Op):
+    """All gradients of a group norm in one kernel."""
+
+    name = "NativeGroupNormBackward"
+    outputs = 3
+
+    def run(self, inputs, attrs):
+        g, x, mean, inverse, *w = [t._array() for t in inputs]
+        found = group_kernels.group_norm_backward(g, x, mean, inverse, w[0] if w else None, *attrs)
+        return tuple([None if a is None else wrap(a) for a in found])
+
+
 BATCH_NORM, BATCH_NORM_EVAL, BATCH_NORM_BACKWARD = BatchNorm(), BatchNormEval(), BatchNormBackward()
 LAYER_NORM, LAYER_NORM_BACKWARD = LayerNorm(), LayerNormBackward()
+GROUP_NORM, GROUP_NORM_BACKWARD = GroupNorm(), GroupNormBackward()
 
 
 def _check_channels(channels: int, **vectors: Tensor | None) -> None:
@@ -293,7 +348,10 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
     """Every group of channels of (N, C, ...) normalised by itself, then scaled by channel."""
     expect_tensor("group_norm", input=input)
     shape = input._layout.shape
-    n, c = shape[:2]
+    if len(shape) < 2:
+        raise RuntimeError("Expected at least 2 dimensions for input tensor but received "
+                           f"{len(shape)}")
+    c = shape[1]
     if c % num_groups:
         raise RuntimeError("Expected number of channels in input to be divisible by num_groups, "
                            f"but got input of shape {list(shape)} and num_groups={num_groups}")
@@ -302,14 +360,10 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
             raise RuntimeError(
                 f"Expected {name} to be a vector of size equal to the number of channels in input, "
                 f"but got {name} of shape {list(v._layout.shape)} and input of shape {list(shape)}")
-    rows = reshape(input, (n, num_groups, math.prod(shape[1:]) // num_groups))
-    return _scaled(reshape(layer_norm(rows, rows._layout.shape[2:], eps=eps), shape), weight, bias)
-
-
-def _scaled(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """y * weight + bias by channel."""
-    y = y if weight is None else y * _as_channels(weight, y)
-    return y if bias is None else y + _as_channels(bias, y)
+    expect_float("GroupNormKernelImpl", input._layout)
+    _check_dtype(input, weight, bias)
+    given = weight is not None, bias is not None
+    return apply(GROUP_NORM, present(input, weight, bias), (given, num_groups, float(eps)))[0]
 
 
 def instance_norm(input: Tensor, running_mean: Tensor | None = None,
@@ -325,13 +379,15 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None,
                          f"torch.Size({list(shape)})")
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    mean, var = [None if v is None else v.repeat(n) for v in (running_mean, running_var)]
+    _check_channels(c, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    mean, var, w, b = [None if v is None else v.repeat(n)
+                       for v in (running_mean, running_var, weight, bias)]
     rows = reshape(input, (1, n * c, *shape[2:]))
-    y = batch_norm(rows, mean, var, None, None, True, momentum, eps)
+    y = batch_norm(rows, mean, var, w, b, True, momentum, eps)
     for old, new in ((running_mean, mean), (running_var, var)):
         if old is not None and new is not None:
             old.copy_(reshape(new, (n, c)).mean(0))
-    return _scaled(reshape(y, shape), weight, bias)
+    return reshape(y, shape)
 
 
 def rms_norm(input: Tensor, normalized_shape, weight: Tensor | None = None,

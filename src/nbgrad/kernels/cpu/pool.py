@@ -1,21 +1,19 @@
-"""Max and average pooling over planes, and their adjoints.
+"""Max pooling, and its adjoint: entries added where the largest were.
 
-x is (N, C, H, W); kernel, stride, padding and dilation are pairs (vertical, horizontal).
+x is (N, C, H, W) or (N, C, D, H, W); kernel, stride, padding and dilation are numbers an axis.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.simd import stack_lanes
-from nbgrad.kernels.options import folded, inline, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.cpu.columns import taps
+from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
 
 # Places of windows, side by side in memory, that are handled together.
 BAND = 2048
-# Entries of a plane that are added in its dtype, in WIDE sums side by side.
-BLOCK = 2048
-WIDE = 16
 
 
 def pool_output_size(size, kernel, stride, padding, dilation, ceil_mode):
@@ -107,6 +105,40 @@ def _max_loop(x, y, idx, kernel, stride, padding, dilation):
         _max_band(x[p], y[p, lo:hi], idx[p, lo:hi], top, kernel, stride, padding, dilation)
 
 
+@inline
+def _largest(best, at, lo, hi, step):
+    """The largest of columns and its place, the first of equal ones, the last NaN."""
+    top, place = best[lo], at[lo] + lo
+    ix = lo + step
+    while ix < hi:
+        v = best[ix]
+        if not v < top:
+            k = at[ix] + ix
+            if v > top or (v != v and (top == top or k > place)) or (v == top and k < place):
+                top, place = v, k
+        ix += step
+    return top, place
+
+
+def _lines_loop(x, y, idx, rows, columns):
+    # rows and columns [3, windows]: first line, line after the last, step.
+    planes, oh, ow = y.shape
+    width = x.shape[2]
+    for p in prange(planes):
+        best, at = np.empty(width, x.dtype), np.empty(width, np.int32)
+        for oy in range(oh):
+            iy = rows[0, oy]
+            for ix in range(width):
+                best[ix], at[ix] = x[p, iy, ix], iy * width
+            iy += rows[2, oy]
+            while iy < rows[1, oy]:
+                _larger(x[p, iy], np.int32(iy * width), best, at)
+                iy += rows[2, oy]
+            for ox in range(ow):
+                top, place = _largest(best, at, columns[0, ox], columns[1, ox], columns[2, ox])
+                y[p, oy, ox], idx[p, oy, ox] = top, place
+
+
 def _scatter_loop(gy, idx, gx):
     for p in prange(gy.shape[0]):
         for o in range(gy.shape[1]):
@@ -119,85 +151,18 @@ def _gather_loop(x, idx, y):
             y[p, o] = x[p, idx[p, o]]
 
 
-def _average_loop(x, y, rows, columns):
-    # rows and columns [3, windows]: first line, line after the last, divisor.
-    planes, oh, ow = y.shape
-    width = x.shape[2]
-    for p in prange(planes):
-        s = np.empty(width)
-        for oy in range(oh):
-            s[:] = 0.0
-            for iy in range(rows[0, oy], rows[1, oy]):
-                for ix in range(width):
-                    s[ix] += x[p, iy, ix]
-            for ox in range(ow):
-                t = 0.0
-                for ix in range(columns[0, ox], columns[1, ox]):
-                    t += s[ix]
-                y[p, oy, ox] = t / (rows[2, oy] * columns[2, ox])
-
-
-def _average_adjoint_loop(gy, gx, rows, columns):
-    planes, oh, ow = gy.shape
-    width = gx.shape[2]
-    for p in prange(planes):
-        s = np.empty(width, gx.dtype)
-        for oy in range(oh):
-            s[:] = 0
-            for ox in range(ow):
-                t = gx.dtype.type(gy[p, oy, ox] / (rows[2, oy] * columns[2, ox]))
-                for ix in range(columns[0, ox], columns[1, ox]):
-                    s[ix] += t
-            for iy in range(rows[0, oy], rows[1, oy]):
-                for ix in range(width):
-                    gx[p, iy, ix] += s[ix]
-
-
-@folded
-def _sum(x):
-    lanes = stack_lanes(x)
-    for j in range(WIDE):
-        lanes[j] = 0
-    whole = x.size // WIDE * WIDE
-    for i in range(0, whole, WIDE):
-        part = x[i : i + WIDE]
-        for j in range(WIDE):
-            lanes[j] += part[j]
-    rest = x.dtype.type(0)
-    for i in range(whole, x.size):
-        rest += x[i]
-    for j in range(8):
-        lanes[j] += lanes[j + 8]
-    for j in range(4):
-        lanes[j] += lanes[j + 4]
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]) + rest
-
-
-def _means_loop(x, y):
-    planes, size = x.shape
-    for p in prange(planes):
-        s = 0.0
-        for k in range(0, size, BLOCK):
-            s += _sum(x[p, k : k + BLOCK])
-        y[p] = s / size
-
-
-def _spread_loop(gy, gx):
-    planes, size = gx.shape
-    for p in prange(planes):
-        row, g = gx[p], gx.dtype.type(gy[p] / size)
-        for i in range(size):
-            row[i] = g
+def _place_loop(x, idx, y):
+    for p in prange(idx.shape[0]):
+        for o in range(idx.shape[1]):
+            y[p, idx[p, o]] = x[p, o]
 
 
 # Each pair is (one thread, all threads).
 _max = kernel(_max_loop), parallel_kernel(_max_loop)
+_lines_max = kernel(_lines_loop), parallel_kernel(_lines_loop)
 _scatter = kernel(_scatter_loop), parallel_kernel(_scatter_loop)
 _gather = kernel(_gather_loop), parallel_kernel(_gather_loop)
-_average = kernel(_average_loop), parallel_kernel(_average_loop)
-_average_adjoint = kernel(_average_adjoint_loop), parallel_kernel(_average_adjoint_loop)
-_means = kernel(_means_loop), parallel_kernel(_means_loop)
-_spread = kernel(_spread_loop), parallel_kernel(_spread_loop)
+_place = kernel(_place_loop), parallel_kernel(_place_loop)
 
 
 def _planes(x):
@@ -205,116 +170,126 @@ def _planes(x):
     return np.ascontiguousarray(x).reshape(n * c, h, w)
 
 
-def _lines(x):
-    n, c, h, w = x.shape
-    return np.ascontiguousarray(x).reshape(n * c, h * w)
+def _flat(x):
+    """[planes or volumes, their entries]."""
+    n, c, *size = x.shape
+    return np.ascontiguousarray(x).reshape(n * c, math.prod(size))
 
 
-def max_pool2d(x, kernel, stride, padding, dilation, ceil_mode):
-    """(y, idx): the largest entry of each window and its flat position in the H * W plane.
+@lru_cache(maxsize=512)
+def _lines(size, kernel, stride, padding, dilation, ceil_mode):
+    """First line inside, line after the last and step of each window, [3, windows]."""
+    count = pool_output_size(size, kernel, stride, padding, dilation, ceil_mode)
+    start = np.arange(count) * stride - padding
+    stop = np.minimum(start + dilation * (kernel - 1) + 1, size)
+    start += np.maximum(-(start // dilation), 0) * dilation
+    return np.stack([np.minimum(start, size - 1), stop, np.full_like(stop, dilation)])
 
-    The first of equal entries is taken; NaN is larger than any number.
-    """
-    rules = zip(x.shape[2:], kernel, stride, padding, dilation)
-    size = *x.shape[:2], *(pool_output_size(*rule, ceil_mode) for rule in rules)
+
+@lru_cache(maxsize=512)
+def _adaptive_lines(size, windows):
+    """The same for windows that divide `size` evenly, overlapping where they must."""
+    i = np.arange(windows)
+    return np.stack([i * size // windows, -(-(i + 1) * size // windows), np.ones_like(i)])
+
+
+def _plane_max(x, rows, columns):
+    size = *x.shape[:2], rows.shape[1], columns.shape[1]
     y, idx = memory.empty(size, x.dtype), memory.empty(size, np.int64)
     if y.size:
-        run = _max[use_threads(y.size * kernel[0] * kernel[1])]
-        run(_planes(x), _planes(y), _planes(idx), kernel, stride, padding, dilation)
+        run = _lines_max[use_threads(x.size)]
+        run(_planes(x), _planes(y), _planes(idx), rows, columns)
     return y, idx
 
 
-def max_pool2d_scatter(gy, idx, x_shape):
+def _volume_max(x, within, along):
+    """Largest entries of volumes, from those `within` each plane those `along` the depth.
+
+    The first of equal entries is in the first plane that has one, and there the first.
+    """
+    n, c, d, h, w = x.shape
+    y, at = within(x.reshape(n, c * d, h, w))
+    oh, ow = y.shape[2:]
+    at = at.reshape(n, c, d, oh * ow)
+    at += np.arange(d)[:, None] * (h * w)
+    y, deep = along(y.reshape(n, c, d, oh * ow))
+    size = n, c, y.shape[2], oh, ow
+    return y.reshape(size), max_pool_gather(at, deep).reshape(size)
+
+
+def max_pool(x, kernel, stride, padding, dilation, ceil_mode):
+    """(y, idx): the largest entry of each window and its flat position in the plane or volume.
+
+    The first of equal entries is taken; NaN is larger than any number.
+    """
+    rules = kernel, stride, padding, dilation
+    if x.ndim == 5:
+        within = [rule[1:] for rule in rules]
+        along = [(rule[0], none) for rule, none in zip(rules, (1, 1, 0, 1))]
+        return _volume_max(x, lambda t: max_pool(t, *within, ceil_mode),
+                           lambda t: max_pool(t, *along, ceil_mode))
+    if x.dtype.kind != "f":
+        return _plane_max(x, *(_lines(*rule, ceil_mode) for rule in zip(x.shape[2:], *rules)))
+    size = *x.shape[:2], *(pool_output_size(*r, ceil_mode) for r in zip(x.shape[2:], *rules))
+    y, idx = memory.empty(size, x.dtype), memory.empty(size, np.int64)
+    if y.size:
+        run = _max[use_threads(y.size * kernel[0] * kernel[1])]
+        if x.shape[2] == 1 == size[2]:  # lines: all are rows of one plane
+            lines = [np.ascontiguousarray(t).reshape(1, -1, t.shape[3]) for t in (x, y, idx)]
+            run(*lines, *[(none, rule[1]) for rule, none in zip(rules, (1, 1, 0, 1))])
+            lines[2] -= np.arange(lines[0].shape[1])[:, None] * x.shape[3]
+        else:
+            run(_planes(x), _planes(y), _planes(idx), *rules)
+    return y, idx
+
+
+def max_pool_values(x, kernel, stride, padding, dilation, ceil_mode):
+    """The largest entry of each window of x (..., L) of floats, for one number each."""
+    size = x.shape[-1]
+    count = pool_output_size(size, kernel, stride, padding, dilation, ceil_mode)
+    y = memory.empty((*x.shape[:-1], count), x.dtype)
+    for u, inside, met in taps(kernel, count, size, stride, padding, dilation):
+        if u == 0 and inside == slice(0, count):
+            np.copyto(y, x[..., met])
+            continue
+        if u == 0:
+            y.fill(-np.inf)
+        part = y[..., inside]
+        np.maximum(part, x[..., met], out=part)
+    return y
+
+
+def adaptive_max_pool(x, size):
+    """(y, idx) of `max_pool` for as many windows an axis as `size` says, which cover x."""
+    n, c, *own = x.shape
+    if set(size) == {1}:
+        line = np.ascontiguousarray(x).reshape(n, c, 1, math.prod(own))
+        y, idx = _plane_max(line, _adaptive_lines(1, 1), _adaptive_lines(math.prod(own), 1))
+        return y.reshape(n, c, *size), idx.reshape(n, c, *size)
+    lines = [_adaptive_lines(n, windows) for n, windows in zip(x.shape[2:], size)]
+    if x.ndim == 4:
+        return _plane_max(x, *lines)
+    each = _adaptive_lines(math.prod(size[1:]), math.prod(size[1:]))
+    return _volume_max(x, lambda t: _plane_max(t, *lines[1:]),
+                       lambda t: _plane_max(t, lines[0], each))
+
+
+def max_pool_scatter(gy, idx, x_shape):
     """gx of shape x_shape: each gy is added at its idx."""
     gx = memory.zeros(x_shape, gy.dtype)
-    _scatter[use_threads(gy.size)](_lines(gy), _lines(idx), _lines(gx))
+    _scatter[use_threads(gy.size)](_flat(gy), _flat(idx), _flat(gx))
     return gx
 
 
-def max_pool2d_gather(x, idx):
+def max_pool_gather(x, idx):
     """y of idx's shape: the entries of x at idx."""
     y = memory.empty(idx.shape, x.dtype)
-    _gather[use_threads(y.size)](_lines(x), _lines(idx), _lines(y))
+    _gather[use_threads(y.size)](_flat(x), _flat(idx), _flat(y))
     return y
 
 
-@lru_cache(maxsize=512)
-def _windows(size, kernel, stride, padding, ceil_mode, count_include_pad):
-    """First line, line after the last and divisor of each window, [3, windows]."""
-    start = np.arange(pool_output_size(size, kernel, stride, padding, 1, ceil_mode)) * stride
-    start -= padding
-    stop = np.minimum(start + kernel, size + padding)
-    lo, hi = np.maximum(start, 0), np.minimum(stop, size)
-    return np.stack([lo, hi, stop - start if count_include_pad else hi - lo])
-
-
-@lru_cache(maxsize=512)
-def _adaptive_windows(size, windows):
-    """The same for windows that divide `size` evenly, overlapping where they must."""
-    i = np.arange(windows)
-    lo, hi = i * size // windows, -(-(i + 1) * size // windows)
-    return np.stack([lo, hi, hi - lo])
-
-
-def _average_windows(x_shape, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
-    rules = zip(x_shape[2:], kernel, stride, padding)
-    rows, columns = (_windows(*rule, ceil_mode, count_include_pad) for rule in rules)
-    if divisor is not None:
-        rows, columns = rows.copy(), columns.copy()
-        rows[2], columns[2] = divisor, 1
-    return rows, columns
-
-
-def _run_average(x, rows, columns):
-    y = memory.empty((*x.shape[:2], rows.shape[1], columns.shape[1]), x.dtype)
-    if y.size:
-        _average[use_threads(x.size)](_planes(x), _planes(y), rows, columns)
+def max_unpool(x, idx, y_shape):
+    """y of shape y_shape: zeros, but each x at its idx; the last of those that share one."""
+    y = memory.zeros(y_shape, x.dtype)
+    _place[use_threads(x.size)](_flat(x), _flat(idx), _flat(y))
     return y
-
-
-def _run_average_adjoint(gy, x_shape, rows, columns):
-    gx = memory.zeros(x_shape, gy.dtype)
-    _average_adjoint[use_threads(gx.size)](_planes(gy), _planes(gx), rows, columns)
-    return gx
-
-
-def avg_pool2d(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override):
-    """Mean of each window; the divisor is its size with or without padding, or the given one."""
-    rule = kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return _run_average(x, *_average_windows(x.shape, *rule))
-
-
-def avg_pool2d_adjoint(
-    gy, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
-):
-    """gx of shape x_shape: each gy over its divisor, added to all of its window."""
-    rule = kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return _run_average_adjoint(gy, x_shape, *_average_windows(x_shape, *rule))
-
-
-def adaptive_avg_pool2d(x, size):
-    """Mean of each of size = (oh, ow) windows that cover x."""
-    return _run_average(x, *map(_adaptive_windows, x.shape[2:], size))
-
-
-def adaptive_avg_pool2d_adjoint(gy, x_shape):
-    """gx of shape x_shape for gy (N, C, oh, ow)."""
-    return _run_average_adjoint(gy, x_shape, *map(_adaptive_windows, x_shape[2:], gy.shape[2:]))
-
-
-def plane_means(x):
-    """y (..., 1, 1), the mean of every plane of x (..., H, W)."""
-    y = memory.empty((*x.shape[:-2], 1, 1), x.dtype)
-    if y.size:
-        planes = np.ascontiguousarray(x).reshape(y.size, -1)
-        _means[use_threads(x.size)](planes, y.reshape(-1))
-    return y
-
-
-def plane_means_adjoint(gy, x_shape):
-    """gx of shape x_shape: each gy (..., 1, 1), over the size of a plane, in all of its plane."""
-    gx = memory.empty(x_shape, gy.dtype)
-    if gx.size:
-        gy = np.ascontiguousarray(gy).reshape(-1)
-        _spread[use_threads(gx.size)](gy, gx.reshape(gy.size, -1))
-    return gx

@@ -1,0 +1,29 @@
+"""Triangles and rows in another order against NumPy."""
+
+import numpy as np
+import pytest
+
+from nbgrad.kernels.cpu import rearrange, triangle
+
+SHAPES = [(0, 3), (3, 0), (1, 1), (2, 3), (63, 5), (2, 4, 7), (2, 300, 250)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16, np.bool_])
+def test_against_numpy(shape, dtype):
+    x = (np.random.default_rng(0).standard_normal(shape) * 9).astype(dtype)
+    for k in (-99, -2, 0, 1, 99):
+        np.testing.assert_array_equal(triangle.triangle(x, k, True), np.tril(x, k))
+        np.testing.assert_array_equal(triangle.triangle(x, k, False), np.triu(x, k))
+    for axes in range(1, x.ndim + 1):
+        np.testing.assert_array_equal(rearrange.backwards(x, axes),
+                                      np.flip(x, tuple(range(x.ndim - axes, x.ndim))))
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if 0 not in s], ids=str)
+@pytest.mark.parametrize("mode", ["edge", "wrap"])
+def test_frames(shape, mode):
+    x = np.random.default_rng(0).standard_normal(shape)
+    places = [np.arange(-2, n + 3) for n in shape]
+    places = [p % n if mode == "wrap" else np.clip(p, 0, n - 1) for p, n in zip(places, shape)]
+    np.testing.assert_array_equal(rearrange.framed(x, places), np.pad(x, [(2, 3)] * x.ndim, mode))
