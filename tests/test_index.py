@@ -18,10 +18,22 @@ def draw(*shape):
     return np.asarray(np.random.default_rng([5, *shape]).standard_normal(shape))
 
 
+class Plain:
+    """A NumPy array that stays one in a key."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __repr__(self):
+        return f"Plain({self.array!r})"
+
+
 def translated(key, n):
-    """A key with its NumPy arrays as tensors of library `n`."""
+    """A key with its NumPy arrays as tensors of library `n`, unless they are plain."""
     if isinstance(key, tuple):
         return tuple(translated(k, n) for k in key)
+    if isinstance(key, Plain):
+        return key.array
     return n.from_numpy(key) if isinstance(key, np.ndarray) else key
 
 
@@ -45,17 +57,19 @@ def read(n, key, shape=SHAPE):
     return shown, [t.detach().numpy() for t in (y, g, gg)]
 
 
-def write(n, key, value, shape=SHAPE, transposed=False):
-    """The tensor after a write, and the gradients to it and to what was written."""
+def write(n, key, value, shape=SHAPE, transposed=False, add=False):
+    """The tensor after a write or `+=`, and the gradients to it and to what was written."""
     x = n.from_numpy(draw(*shape)).requires_grad_(True)
     y = x * 2
     v = n.from_numpy(value.copy()).requires_grad_(True) if isinstance(value, np.ndarray) else value
-    target = y.transpose(0, -1) if transposed else y
-    target[translated(key, n)] = v
+    target = y.transpose(0, -1) if transposed and shape else y
+    if add:
+        target[translated(key, n)] += v
+    else:
+        target[translated(key, n)] = v
     (y * n.from_numpy(np.sin(np.arange(y.numel()))).reshape(y.shape)).sum().backward()
     grads = [x.grad, v.grad if isinstance(value, np.ndarray) else None]
-    version = y._version if key is not False else 0
-    return (version,), [t.detach().numpy() for t in (y, *grads) if t is not None]
+    return (y._version,), [t.detach().numpy() for t in (y, *grads) if t is not None]
 
 
 def touches_nothing(note):
@@ -119,26 +133,45 @@ def test_writing(name):
 
 
 numbers = st.integers(-4, 3)
+vectors = st.lists(numbers, min_size=0, max_size=3)
+matrices = st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=2)
+masks = st.lists(st.booleans(), min_size=4, max_size=4)
 entry = st.one_of(
     numbers, st.just(None), st.builds(slice, st.none() | numbers, st.none() | numbers,
                                       st.none() | st.integers(1, 3)),
-    st.lists(numbers, min_size=0, max_size=3).map(lambda v: np.array(v, np.int64)),
-    st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=2).map(np.array),
-    st.lists(st.booleans(), min_size=4, max_size=4).map(np.array), st.just(...))
-keys = st.lists(entry, min_size=1, max_size=4).map(tuple).filter(
-    lambda key: sum(k is ... for k in key) < 2)  # PyTorch reads a second one as a slice
+    vectors.map(lambda v: np.array(v, np.int64)), vectors.map(lambda v: np.array(v, np.int32)),
+    matrices.map(np.array), masks.map(np.array), st.just(...), st.just(...),
+    vectors, masks, matrices, st.integers(0, 3).map(range), st.booleans(), st.booleans().map(np.array),
+    numbers.map(np.array), numbers.map(np.int64),
+    vectors.map(lambda v: Plain(np.array(v, np.int64))), masks.map(lambda v: Plain(np.array(v))),
+    st.lists(masks, min_size=4, max_size=4).map(np.array))
+keys = st.lists(entry, min_size=1, max_size=4).map(tuple) | entry
+SHAPES = st.sampled_from([(4, 4, 4), (4, 4), (4,), (4, 1, 4), ()])
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(keys, st.sampled_from([(4, 4, 4), (4, 4), (4,), (4, 1, 4)]))
+@given(keys, SHAPES)
 def test_any_key_reads(key, shape):
     agree(lambda n: read(n, key, shape), (key, shape))
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(keys, st.sampled_from([(4, 4, 4), (4, 4), (4,), (4, 1, 4)]), st.booleans())
+@given(keys, SHAPES, st.booleans())
 def test_any_key_writes(key, shape, transposed):
     agree(lambda n: write(n, key, 0.25, shape, transposed), (key, shape, transposed))
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(keys, SHAPES, st.booleans(), st.lists(st.sampled_from("1n-"), max_size=5), st.booleans())
+def test_any_key_writes_what_is_broadcast(key, shape, transposed, cuts, add):
+    """A value with axes left out or of size 1, written or added; each place is met once."""
+    places = torch.arange(int(np.prod(shape))).reshape(shape)
+    places = places.transpose(0, -1) if transposed and shape else places
+    part = attempt(lambda: places[translated(key, torch)])
+    if isinstance(part, Exception) or len(set(part.reshape(-1).tolist())) < part.numel():
+        return
+    value = [1 if cut == "1" else size for cut, size in zip(cuts, part.shape[::-1])]
+    agree(lambda n: write(n, key, draw(*value[::-1]), shape, transposed, add), (key, shape, value))
 
 
 @pytest.mark.parametrize("key", [
@@ -250,6 +283,54 @@ def test_a_write_to_the_index_is_noticed(call):
         i += 1
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             y.sum().backward()
+
+
+def test_a_source_larger_than_its_index_gets_zeros():
+    """PyTorch refuses to go back through these."""
+    for name in ("scatter", "scatter_add", "scatter_reduce"):
+        x, index = draw(3, 4), np.array([[0, 2, 1], [3, 0, 2]])
+        source, more = draw(5, 6), ("amax",) if name == "scatter_reduce" else ()
+        grads = []
+        for n, cut in ((nbgrad, source), (torch, source[:2, :3])):
+            s = n.from_numpy(cut.copy()).requires_grad_(True)
+            y = getattr(n.from_numpy(x), name)(1, n.from_numpy(index), s, *more)
+            (y * y).sum().backward()
+            grads.append(s.grad.numpy())
+        np.testing.assert_allclose(grads[0][:2, :3], grads[1])
+        assert np.count_nonzero(grads[0]) == np.count_nonzero(grads[1])
+
+
+def test_as_strided_scatter_keeps_no_gradient_where_it_wrote():
+    x, src = (nbgrad.tensor(draw(*s), requires_grad=True) for s in ((3, 4), (2, 2)))
+
+    def call(x, src):
+        return nbgrad.as_strided_scatter(x * 1, src, (2, 2), (1, 4), 1) ** 2
+
+    assert gradcheck(call, (x, src)) and gradgradcheck(call, (x, src))
+    with pytest.raises(RuntimeError, match="contiguous"):
+        nbgrad.as_strided_scatter(x.t(), src, (2, 2), (1, 4))
+
+
+def test_what_cannot_be_differentiated_says_so():
+    x = nbgrad.tensor(draw(3), requires_grad=True)
+    i = nbgrad.tensor([0, 0, 1])
+    with pytest.raises(RuntimeError, match="derivative for aten::scatter"):
+        x.scatter(0, i, x, reduce="add").sum().backward()
+    y = x.scatter_reduce(0, i, x * nbgrad.tensor([0.0, 0.0, 1.0]), "prod")
+    (g,) = nbgrad.autograd.grad(y.sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="Double backward is unsupported"):
+        g.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["scatter_", "scatter_add_", "index_fill_", "index_copy_", "put_"])
+def test_an_index_outside_leaves_the_tensor_as_it_was(name):
+    x, i = nbgrad.ones(3), nbgrad.tensor([0, 9])
+    arguments = (i, nbgrad.zeros(2)) if name == "put_" else (0, i, nbgrad.zeros(2))
+    if name == "index_fill_":
+        arguments = 0, i, 0.0
+    with pytest.raises((IndexError, RuntimeError), match="9"):
+        getattr(x, name)(*arguments)
+    assert x.tolist() == [1, 1, 1] and x._version == 0
 
 
 def test_nonzero():

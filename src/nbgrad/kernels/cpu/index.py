@@ -31,34 +31,6 @@ def _take_rows_loop(x, idx, y):
                     to_row[i] = from_row[i]
 
 
-def _add_rows_loop(gy, idx, gx):
-    outer, count, inner = gy.shape
-    blocks = (inner + COLUMNS - 1) // COLUMNS
-    for r in prange(outer * blocks):
-        o, lo = r // blocks, (r % blocks) * COLUMNS
-        hi = min(lo + COLUMNS, inner)
-        for j in range(count):
-            if inner == 1:
-                gx[o, idx[j], 0] += gy[o, j, 0]
-            else:
-                from_row, to_row = gy[o, j, lo:hi], gx[o, idx[j], lo:hi]
-                for i in range(to_row.size):
-                    to_row[i] += from_row[i]
-
-
-@kernel
-def _put_rows(x, idx, v):
-    outer, count, inner = v.shape
-    for o in range(outer):
-        for j in range(count):
-            for i in range(inner):
-                x[o, idx[j], i] = v[o, j, i]
-
-
-# Along one axis: x and src are [outer, n, inner], idx tells the place on the middle axis. An index
-# that is none is met as 0 and counted: unsigned, a negative one is too large.
-
-
 @inline
 def _line(a, o):
     """a[o, :, 0] of an array whose last axis has one entry, as a vector without gaps."""
@@ -68,6 +40,86 @@ def _line(a, o):
 @inline
 def _strips(inner):
     return (inner + COLUMNS - 1) // COLUMNS
+
+
+@inline
+def _put(x, k, value):
+    x[k] = value
+
+
+@inline
+def _add(x, k, value):
+    x[k] += value
+
+
+@inline
+def _multiply(x, k, value):
+    x[k] *= value
+
+
+@inline
+def _raise(x, k, value):
+    x[k] = value if (value > x[k]) | (value != value) else x[k]
+
+
+@inline
+def _lower(x, k, value):
+    x[k] = value if (value < x[k]) | (value != value) else x[k]
+
+
+def _row_writer(write):
+    """A function that does write(x, k, value) with the entries of strip r of whole rows v."""
+
+    @inline
+    def strip(r, x, idx, v):
+        inner = v.shape[2]
+        strips = _strips(inner)
+        o, lo = r // strips, (r % strips) * COLUMNS
+        if inner == 1:
+            xo, vo = _line(x, o), _line(v, o)
+            for j in range(idx.size):
+                write(xo, idx[j], vo[j])
+        else:
+            hi = min(lo + COLUMNS, inner)
+            for j in range(idx.size):
+                from_row, to_row = v[o, j, lo:hi], x[o, idx[j], lo:hi]
+                for i in range(to_row.size):
+                    write(to_row, i, from_row[i])
+
+    return strip
+
+
+_put_row, _add_row, _multiply_row = _row_writer(_put), _row_writer(_add), _row_writer(_multiply)
+_raise_row, _lower_row = _row_writer(_raise), _row_writer(_lower)
+
+
+def _put_rows_loop(x, idx, v):
+    for r in prange(v.shape[0] * _strips(v.shape[2])):
+        _put_row(r, x, idx, v)
+
+
+def _add_rows_loop(x, idx, v):
+    for r in prange(v.shape[0] * _strips(v.shape[2])):
+        _add_row(r, x, idx, v)
+
+
+def _multiply_rows_loop(x, idx, v):
+    for r in prange(v.shape[0] * _strips(v.shape[2])):
+        _multiply_row(r, x, idx, v)
+
+
+def _raise_rows_loop(x, idx, v):
+    for r in prange(v.shape[0] * _strips(v.shape[2])):
+        _raise_row(r, x, idx, v)
+
+
+def _lower_rows_loop(x, idx, v):
+    for r in prange(v.shape[0] * _strips(v.shape[2])):
+        _lower_row(r, x, idx, v)
+
+
+# Along one axis: x and src are [outer, n, inner], idx tells the place on the middle axis. An index
+# that is none is met as 0 and counted: unsigned, a negative one is too large.
 
 
 def _gather_loop(x, idx, y):
@@ -123,17 +175,8 @@ def _writer(write):
     return strip
 
 
-@inline
-def _put(x, k, value):
-    x[k] = value
-
-
-@inline
-def _add(x, k, value):
-    x[k] += value
-
-
-_put_strip, _add_strip = _writer(_put), _writer(_add)
+_put_strip, _add_strip, _multiply_strip = _writer(_put), _writer(_add), _writer(_multiply)
+_raise_strip, _lower_strip = _writer(_raise), _writer(_lower)
 
 
 def _scatter_loop(x, idx, src):
@@ -147,6 +190,27 @@ def _scatter_add_loop(x, idx, src):
     outside = 0
     for r in prange(idx.shape[0] * _strips(idx.shape[2])):
         outside += _add_strip(r, x, idx, src)
+    return outside
+
+
+def _scatter_prod_loop(x, idx, src):
+    outside = 0
+    for r in prange(idx.shape[0] * _strips(idx.shape[2])):
+        outside += _multiply_strip(r, x, idx, src)
+    return outside
+
+
+def _scatter_amax_loop(x, idx, src):
+    outside = 0
+    for r in prange(idx.shape[0] * _strips(idx.shape[2])):
+        outside += _raise_strip(r, x, idx, src)
+    return outside
+
+
+def _scatter_amin_loop(x, idx, src):
+    outside = 0
+    for r in prange(idx.shape[0] * _strips(idx.shape[2])):
+        outside += _lower_strip(r, x, idx, src)
     return outside
 
 
@@ -185,23 +249,48 @@ def _first_outside(idx, low, high):
 
 @kernel
 def _places(mask, shape, out):
-    """Write the index of each nonzero entry into a row of `out`."""
-    count = 0
-    for i in range(mask.size):
-        if mask[i]:
-            rest = i
-            for d in range(shape.size - 1, -1, -1):
-                out[count, d] = rest % shape[d]
-                rest //= shape[d]
-            count += 1
+    """Write the index of each nonzero entry of mask (rows, n) into a row of `out`."""
+    count, last = 0, shape.size - 1
+    for r in range(mask.shape[0]):
+        before = count
+        for i in range(mask.shape[1]):
+            if mask[r, i]:
+                out[count, last] = i
+                count += 1
+        rest = r
+        for d in range(last - 1, -1, -1):
+            for k in range(before, count):
+                out[k, d] = rest % shape[d]
+            rest //= shape[d]
+
+
+@kernel
+def _histogram(x, low, high, counts):
+    """Add 1 to the part of low … high that each entry of x lies in, if any."""
+    bins = x.dtype.type(counts.size)
+    for i in range(x.size):
+        if x[i] >= low and x[i] <= high:
+            part = np.int64((x[i] - low) * bins / (high - low))
+            counts[min(part, counts.size - 1)] += 1
 
 
 # Each pair is (one thread, all threads).
 _take_rows = kernel(_take_rows_loop), parallel_kernel(_take_rows_loop)
-_add_rows = kernel(_add_rows_loop), parallel_kernel(_add_rows_loop)
+_put_rows = kernel(_put_rows_loop), parallel_kernel(_put_rows_loop)
+_reduce_rows = {
+    "sum": (kernel(_add_rows_loop), parallel_kernel(_add_rows_loop)),
+    "prod": (kernel(_multiply_rows_loop), parallel_kernel(_multiply_rows_loop)),
+    "amax": (kernel(_raise_rows_loop), parallel_kernel(_raise_rows_loop)),
+    "amin": (kernel(_lower_rows_loop), parallel_kernel(_lower_rows_loop)),
+}
 _gather = kernel(_gather_loop), parallel_kernel(_gather_loop)
 _scatter = kernel(_scatter_loop), parallel_kernel(_scatter_loop)
-_scatter_add = kernel(_scatter_add_loop), parallel_kernel(_scatter_add_loop)
+_reduce = {
+    "sum": (kernel(_scatter_add_loop), parallel_kernel(_scatter_add_loop)),
+    "prod": (kernel(_scatter_prod_loop), parallel_kernel(_scatter_prod_loop)),
+    "amax": (kernel(_scatter_amax_loop), parallel_kernel(_scatter_amax_loop)),
+    "amin": (kernel(_scatter_amin_loop), parallel_kernel(_scatter_amin_loop)),
+}
 _take_flat = kernel(_take_flat_loop), parallel_kernel(_take_flat_loop)
 
 
@@ -228,16 +317,24 @@ def take_rows(x, idx):
 
 def add_rows(gy, idx, n):
     """gx (outer, n, inner) with gx[:, idx[j]] += gy[:, j], for gy (outer, k, inner)."""
-    gy = np.ascontiguousarray(gy)
     gx = memory.zeros((gy.shape[0], n, gy.shape[2]), gy.dtype)
-    _add_rows[use_threads(gy.size)](gy, np.ascontiguousarray(idx), gx)
+    reduce_rows(gx, idx, gy, "sum")
     return gx
+
+
+def reduce_rows(x, idx, v, how):
+    """v[:, j] joined to x[:, idx[j]] in place by "sum", "prod", "amax" or "amin".
+
+    x is (outer, n, inner) and v (outer, k, inner); NaN is the largest and the smallest number.
+    """
+    idx, v = np.ascontiguousarray(idx), np.ascontiguousarray(v)
+    _write(lambda x: _reduce_rows[how][use_threads(v.size)](x, idx, v), x)
 
 
 def put_rows(x, idx, v):
     """x[:, idx[j]] = v[:, j] in place, for x (outer, n, inner) and v (outer, k, inner)."""
     idx, v = np.ascontiguousarray(idx), _bits(v)
-    _write(lambda x: _put_rows(_bits(x), idx, v), x)
+    _write(lambda x: _put_rows[use_threads(v.size)](_bits(x), idx, v), x)
 
 
 def _crop(a, axis, shape):
@@ -251,18 +348,20 @@ def gather(x, axis, idx):
     In the other axes idx may be smaller than x.
     """
     y = memory.empty(idx.shape, x.dtype)
-    axis %= max(x.ndim, 1)
-    if y.size == 0 or (x.ndim and x.shape[axis] == 0):
+    x, idx = np.atleast_1d(x), np.atleast_1d(idx)
+    axis %= x.ndim
+    if y.size == 0 or x.shape[axis] == 0:
         return y, y.size
     x = _crop(x, axis, idx.shape)
     arrays = _bits(x), _bits(idx), _bits(y)
-    views = (a.reshape(split(b.shape, axis)) for a, b in zip(arrays, (x, idx, y)))
+    views = (a.reshape(split(b.shape, axis)) for a, b in zip(arrays, (x, idx, idx)))
     return y, _gather[use_threads(y.size)](*views)
 
 
 def _scatter_along(run, x, axis, idx, src, view):
-    axis %= max(x.ndim, 1)
-    if idx.size == 0 or (x.ndim and x.shape[axis] == 0):
+    x, idx, src = np.atleast_1d(x), np.atleast_1d(idx), np.atleast_1d(src)
+    axis %= x.ndim
+    if idx.size == 0 or x.shape[axis] == 0:
         return idx.size
     inside = split(idx.shape, axis)
     src = view(_crop(src, None, idx.shape)).reshape(inside)
@@ -281,7 +380,15 @@ def scatter(x, axis, idx, src):
 
 def scatter_add(x, axis, idx, src):
     """Add the corner of src that idx covers to x, in place; returns as `scatter`."""
-    return _scatter_along(_scatter_add, x, axis, idx, src, np.ascontiguousarray)
+    return scatter_reduce(x, axis, idx, src, "sum")
+
+
+def scatter_reduce(x, axis, idx, src, how):
+    """Join the corner of src that idx covers to x, in place, by "sum", "prod", "amax" or "amin".
+
+    NaN is the largest and the smallest number. Returns as `scatter`.
+    """
+    return _scatter_along(_reduce[how], x, axis, idx, src, np.ascontiguousarray)
 
 
 def take_flat(storage, offsets):
@@ -314,5 +421,14 @@ def nonzero(mask):
     shape = np.array(mask.shape, np.int64)
     mask = np.ascontiguousarray(mask if mask.dtype == np.bool_ else mask != 0)
     out = memory.empty((np.count_nonzero(mask), len(shape)), np.int64)
-    _places(mask.reshape(-1), shape, out)
+    if len(shape):
+        _places(mask.reshape(-1, max(shape[-1], 1)), shape, out)
     return out
+
+
+def histogram(x, low, high, bins):
+    """How many entries of a vector lie in each of `bins` equal parts of low … high."""
+    counts = memory.zeros(bins, np.int64)
+    kind = x.dtype.type
+    _histogram(np.ascontiguousarray(x), kind(low), kind(high), counts)
+    return counts

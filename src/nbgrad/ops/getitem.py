@@ -1,0 +1,423 @@
+"""`x[key]` read and written: views from integers, slices, None and ..., then index arrays."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import numpy as np
+
+from nbgrad import dtypes
+from nbgrad.kernels import memory
+from nbgrad.kernels.cpu import index as kernels
+from nbgrad.kernels.launch import remember
+from nbgrad.kernels.layout import Layout, broadcast_shapes, layout
+from nbgrad.ops.apply import apply, apply_, view
+from nbgrad.ops.elementwise import OPS, check_writable, reduce_to
+from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.keys import index_array, parts_of, small, takes
+from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.shape import permute, reshape
+from nbgrad.ops.views import SELECT, SLICE, UNSQUEEZE, VIEW, ViewOp
+from nbgrad.ops.write import COPY, FILL
+from nbgrad.tensor import Tensor
+
+
+def getitem(t: Tensor, key) -> Tensor:
+    """`t[key]`, a view unless the key holds a tensor, list or mask of indices."""
+    own = t._layout
+    if type(key) is int and own.shape and -own.shape[0] <= key < own.shape[0]:
+        return view(SELECT, t, (0, key % own.shape[0]))
+    part, indexing, _ = _opened(t, key)
+    if indexing is not None:
+        return apply(INDEX, (part,), indexing)
+    return view(VIEW, t, (own.shape,)) if part is t else part
+
+
+def setitem(t: Tensor, key, value) -> None:
+    """`t[key] = value`, recorded for gradients to `t` and to `value`."""
+    if key is False:
+        return
+    if _is_mask(t, key):
+        value = as_value(t, value)
+        if value._layout.numel == 1:
+            value = reshape(value, ()).to(t._layout.dtype)
+            apply_(COPY, t, (apply(OPS["where"], (key, value, t)),), label="__setitem__")
+            return
+    window, indexing, masked = _opened(t, key)
+    if indexing is not None:
+        _put(window, indexing, masked, as_value(t, value), False, "__setitem__")
+    elif isinstance(value, Tensor):
+        shape = _without_ones(value._layout.shape, len(window._layout.shape))
+        value = value if shape == value._layout.shape else reshape(value, shape)
+        apply_(COPY, window, (value,), label="__setitem__")
+    else:
+        check_writable(window._layout)
+        apply_(FILL, window, (), (a_number(t, value),), label="__setitem__")
+
+
+def _is_mask(t: Tensor, key) -> bool:
+    """Whether a key is a mask of the whole tensor, whose entries all lie apart."""
+    return (isinstance(key, Tensor) and key._layout.dtype is dtypes.bool_
+            and key._layout.shape == t._layout.shape and bool(t._layout.shape)
+            and 0 not in t._layout.strides)
+
+
+def _without_ones(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """A shape without the axes of size 1 by which its rank is too large."""
+    while len(shape) > rank and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def as_value(t: Tensor, value) -> Tensor:
+    """What is written, as a tensor: numbers get the dtype of `t`."""
+    if isinstance(value, Tensor):
+        return value
+    own = t._layout.dtype
+    stored = np.asarray(own.stored(a_number(t, value)), own.storage)
+    return Tensor(stored.reshape(1), layout(own, ()))
+
+
+def a_number(t: Tensor, value):
+    """A Python number that `t` can hold."""
+    own = t._layout.dtype
+    if isinstance(value, complex):
+        raise RuntimeError(f"value cannot be converted to type {own.name} without overflow")
+    if not isinstance(value, (bool, int, float, np.integer)):
+        raise TypeError(f"can't assign a {type(value).__name__} to a torch.{own.legacy}Tensor")
+    return number_as(own, value)
+
+
+def number_as(own: dtypes.dtype, value):
+    """A Python number as one of a dtype; a negative one wraps around where there is no sign."""
+    if own.category != 1:
+        return bool(value) if own is dtypes.bool_ else value
+    most = np.iinfo(own.np).max
+    if not math.isfinite(value) or not -most - own.is_signed <= int(value) <= most:
+        raise RuntimeError(f"value cannot be converted to type {own.name} without overflow")
+    return int(value) if own.is_signed else int(value) % (most + 1)
+
+
+def _put(window: Tensor, indexing: tuple, masked: bool, value: Tensor, accumulate: bool,
+         label: str) -> None:
+    """Write or add a value at index arrays, or at a mask."""
+    own, other = window._layout, value._layout
+    if other.dtype is not own.dtype and other.numel == 1 and masked and not accumulate:
+        value = value.to(own.dtype)  # PyTorch fills a mask with a number of any dtype
+    elif other.dtype is not own.dtype:
+        raise RuntimeError("Index put requires the source and destination dtypes match, got "
+                           f"{own.dtype.legacy} for the destination and {other.dtype.legacy} for "
+                           "the source.")
+    target = _index_shape(window, indexing)
+    shape = _without_ones(other.shape, len(target))
+    if broadcast_shapes(shape, target) != target:
+        raise RuntimeError(f"shape mismatch: value tensor of shape {list(other.shape)} "
+                           f"cannot be broadcast to indexing result of shape {list(target)}")
+    value = value if shape == other.shape else reshape(value, shape)
+    apply_(INDEX_PUT, window, (value,), (indexing, accumulate), label)
+
+
+def _opened(t: Tensor, key) -> tuple[Tensor, tuple | None, bool]:
+    """What a key opens: a window, the index arrays on it if any, and whether they are a mask."""
+    own = t._layout.shape
+    if type(key) is Tensor and own and key._layout.shape and key._layout.dtype is dtypes.int64:
+        return t, (0, (_inside(own, 0, index_array(key), 0),)), False
+    name = _name(t._layout, key)
+    steps = _known.get(name) if name is not None else None
+    if steps is not None:
+        return _through(t, steps), None, False
+    if name is not None:
+        steps, _ = _steps(t._layout, parts_of(key))
+        return _through(t, remember(_known, name, steps)), None, False
+    return _indexed(t, parts_of(key))
+
+
+def _indexed(t: Tensor, parts: tuple) -> tuple[Tensor, tuple | None, bool]:
+    steps, arrays = _steps(t._layout, parts)
+    window = _through(t, steps)
+    if not any(a is not None for a in arrays):
+        return window, None, False
+    order, indexing = _front(arrays)
+    masked = all(p.ndim and p.dtype == np.bool_ for p in parts if isinstance(p, np.ndarray))
+    return permute(window, order) if order else window, indexing, masked
+
+
+#: The steps of keys that hold no array, by the layout and the key's name.
+_known: dict[tuple, list] = {}
+_PLAIN = {int, type(None)}
+
+
+def _name(own: Layout, key) -> tuple | None:
+    """What tells a key of ints, slices of ints, None and ... from others; None for any other key."""
+    named: list = [own]
+    for p in key if type(key) is tuple else (key,):
+        if type(p) is slice:
+            ends = (p.start, p.stop, p.step)
+            if not _PLAIN.issuperset(map(type, ends)):
+                return None
+            named.append(ends)
+        elif type(p) is int or p is None or p is Ellipsis:
+            named.append(p)
+        else:
+            return None
+    return tuple(named)
+
+
+def _through(t: Tensor, steps: list) -> Tensor:
+    for op, attrs in steps:
+        t = view(op, t, attrs)
+    return t
+
+
+def _steps(own: Layout, key: tuple) -> tuple[list, list]:
+    """The views that the parts of a key open, and an index array or None for every axis left."""
+    shape = own.shape
+    taken = sum(map(takes, key))
+    if taken > len(shape):
+        if not shape and len(key) == 1:
+            raise IndexError(_SCALAR)
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+    steps: list = []
+    arrays: list = []
+
+    def then(op: ViewOp, *attrs) -> None:
+        nonlocal own
+        steps.append((op, attrs))
+        own = op.open(own, attrs)
+
+    d = consumed = 0
+    for p in key:
+        if p is Ellipsis:  # each one passes all that is left, as in PyTorch
+            skipped = len(shape) - taken
+            arrays += [None] * skipped
+            d, consumed = d + skipped, consumed + skipped
+            continue
+        wanted = takes(p)
+        if d + wanted > len(own.shape):
+            raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+        if isinstance(p, int):
+            n = own.shape[d]
+            if not -n <= p < n:
+                raise IndexError(f"index {small(p)} is out of bounds for dimension {consumed} with "
+                                 f"size {n}")
+            then(SELECT, d, p % n)
+        elif isinstance(p, slice):
+            if p != slice(None):
+                then(SLICE, d, *_range(own.shape[d], p))
+            arrays.append(None)
+            d += 1
+        elif wanted == 0:
+            then(UNSQUEEZE, d)
+            arrays.append(None if p is None else np.zeros(int(p), np.int64))
+            d += 1
+        else:
+            found = (_mask(own.shape, d, p) if p.dtype == bool
+                     else [_inside(own.shape, d, p, consumed)])
+            arrays += found
+            d += len(found)
+        consumed += wanted
+    return steps, arrays + [None] * (len(own.shape) - d)
+
+
+_SCALAR = ("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` "
+           "in C++ to convert a 0-dim tensor to a number")
+
+
+def _range(n: int, s: slice) -> tuple[int, int, int]:
+    """Start, count and step of a slice of an axis of size n."""
+    if s.step is not None and operator.index(s.step) <= 0:
+        raise ValueError("step must be greater than zero")
+    parts = [None if v is None else operator.index(v) for v in (s.start, s.stop, s.step)]
+    start, stop, step = slice(*parts).indices(n)
+    return start, max(0, -(-(stop - start) // step)), step
+
+
+def _mask(own: tuple[int, ...], d: int, mask: np.ndarray) -> list[np.ndarray]:
+    """The indices of what a mask over the axes from d on selects, an array for each axis."""
+    for k, (m, n) in enumerate(zip(mask.shape, own[d:])):
+        if m != n:
+            raise IndexError(f"The shape of the mask {list(mask.shape)} at index {k} does not "
+                             f"match the shape of the indexed tensor {list(own)} at index {d + k}")
+    where = kernels.nonzero(np.ascontiguousarray(mask))
+    return [np.ascontiguousarray(where[:, k]) for k in range(mask.ndim)]
+
+
+def _inside(own: tuple[int, ...], d: int, idx: np.ndarray, axis: int) -> np.ndarray:
+    """Indices counted from the start of an axis, all of them inside."""
+    n = own[d]
+    flat = np.ascontiguousarray(idx).reshape(-1)
+    if kernels.first_out_of_range(flat, 0, n) < 0:
+        return idx
+    bad = kernels.first_out_of_range(flat, -n, n)
+    if bad >= 0:
+        raise IndexError(f"index {int(flat[bad])} is out of bounds for dimension {axis} with size "
+                         f"{n}")
+    return np.where(idx < 0, idx + n, idx)
+
+
+def _front(arrays: list) -> tuple[tuple[int, ...] | None, tuple]:
+    """An order of axes that brings the indexed ones together, and the index arrays, broadcast.
+
+    As in NumPy, the result's index axes stand where the indexed axes stood if those were
+    neighbours, else in front.
+    """
+    at = [k for k, a in enumerate(arrays) if a is not None]
+    shape = broadcast_shapes(*(arrays[k].shape for k in at))
+    if shape is None:
+        raise IndexError("shape mismatch: indexing tensors could not be broadcast together with "
+                         f"shapes {', '.join(str(list(arrays[k].shape)) for k in at)}")
+    together = at[-1] - at[0] == len(at) - 1
+    order = None
+    lead = at[0] if together else 0
+    if not together:
+        order = (*at, *(k for k in range(len(arrays)) if k not in at))
+    return order, (lead, tuple([np.broadcast_to(arrays[k], shape) for k in at]))
+
+
+# Reading and writing at index arrays; attrs hold (first indexed axis, an array for each axis).
+
+
+def _index_shape(t: Tensor, indexing: tuple) -> tuple[int, ...]:
+    lead, indices = indexing
+    own = t._layout.shape
+    return own[:lead] + indices[0].shape + own[lead + len(indices):]
+
+
+def _rows(shape: tuple[int, ...], indexing: tuple) -> tuple[tuple[int, int, int], np.ndarray]:
+    """A contiguous array's shape as (outer, n, inner) with the indexed axes as one; places on it."""
+    lead, indices = indexing
+    last = lead + len(indices)
+    places = indices[-1]
+    if len(indices) > 1:
+        places = memory.empty(indices[0].shape, np.int64)
+        places[...] = indices[0]
+        for i, n in zip(indices[1:], shape[lead + 1:last]):
+            places *= n
+            places += i
+    return ((math.prod(shape[:lead]), math.prod(shape[lead:last]), math.prod(shape[last:])),
+            places.reshape(-1))
+
+
+def _offsets(shape, strides, offset: int, indexing: tuple) -> np.ndarray:
+    """The storage position of every element of the indexing result."""
+    lead, indices = indexing
+    places = sum(i * strides[lead + k] for k, i in enumerate(indices))
+    rank = len(shape) - len(indices)
+    places = (places + offset).reshape((1,) * lead + indices[0].shape
+                                       + (1,) * (rank - lead))
+    rest = [*range(lead), *range(lead + len(indices), len(shape))]
+    for j, axis in enumerate(rest):
+        position = axis if j < lead else j + indices[0].ndim
+        extent = [1] * places.ndim
+        extent[position] = shape[axis]
+        places = places + (np.arange(shape[axis], dtype=np.int64) * strides[axis]).reshape(extent)
+    return np.ascontiguousarray(places)
+
+
+class Index(Op):
+    """Entries at index arrays."""
+
+    name = "Index"
+
+    def run(self, inputs, attrs) -> Tensor:
+        (t,) = inputs
+        own = t._layout
+        if not own.contiguous:
+            lead, indices = attrs
+            return wrap(t._array()[(slice(None),) * lead + indices])
+        rows, places = _rows(own.shape, attrs)
+        found = kernels.take_rows(t._array().reshape(rows), places)
+        return wrap(found.reshape(_index_shape(t, attrs)))
+
+    def backward(self, node, grad):
+        return apply(INDEX_ADD_ZEROS, (grad,), (node.layouts[0].shape, *node.attrs))
+
+
+class IndexAddZeros(Op):
+    """Zeros with values added at index arrays: the adjoint of Index."""
+
+    name = "IndexBackward"
+
+    def forward(self, grad, shape, *indexing):
+        rows, places = _rows(shape, indexing)
+        values = grad.reshape(rows[0], places.size, rows[2])
+        return kernels.add_rows(values, places, rows[1]).reshape(shape)
+
+    def backward(self, node, grad):
+        _, *indexing = node.attrs
+        return apply(INDEX, (grad,), tuple(indexing))
+
+
+class IndexPut(Op):
+    """In place: values written (or added) at index arrays."""
+
+    name = "IndexPut"
+    label = "index_put_"
+
+    def run_into(self, target, others, attrs) -> None:
+        indexing, accumulate = attrs
+        own = target._layout
+        if own.dtype.half:
+            raise dtypes.InHalf(own.dtype)
+        values = np.broadcast_to(others[0]._array(), _index_shape(target, indexing))
+        if others[0]._data is target._data:
+            values = values.copy()
+        if own.contiguous:
+            rows, places = _rows(own.shape, indexing)
+            x, values = target._array().reshape(rows), values.reshape(rows[0], places.size, rows[2])
+            if accumulate:
+                kernels.reduce_rows(x, places, values, "sum")
+            else:
+                kernels.put_rows(x, places, values)
+        else:
+            places = _offsets(own.shape, own.strides, own.offset, indexing)
+            run = kernels.add_flat if accumulate else kernels.put_flat
+            run(target._data, places, values)
+
+    def backward(self, node, grad):
+        indexing, accumulate = node.attrs
+        own, value = node.next[0], node.next[1]
+        gv = None
+        if value is not None:
+            gv = reduce_to(apply(INDEX, (grad,), indexing), node.layouts[1])
+        if own is not None and not accumulate:
+            grad = grad.clone()
+            apply_(self, grad, (grad.new_zeros(()),), (indexing, False))
+        return (None if own is None else grad), gv
+
+
+INDEX, INDEX_ADD_ZEROS, INDEX_PUT = Index(), IndexAddZeros(), IndexPut()
+
+
+def index_put_(input: Tensor, indices, values: Tensor, accumulate: bool = False) -> Tensor:
+    """Write (or add) values at a tuple of index tensors, in place; see `index_put`."""
+    expect_tensor("index_put_", values=values)
+    if not isinstance(indices, (tuple, list)):
+        raise TypeError("index_put_(): argument 'indices' must be tuple of Tensors, not "
+                        f"{type(indices).__name__}")
+    for k, i in enumerate(indices):
+        if not isinstance(i, Tensor):
+            raise TypeError(f"expected Tensor as element {k} in argument 1, but got "
+                            f"{type(i).__name__}")
+    if not indices:
+        raise RuntimeError("index_put_(): there must be at least one index tensor")
+    window, indexing, masked = _indexed(input, tuple([index_array(i) for i in indices]))
+    assert indexing is not None
+    _put(window, indexing, masked, values, accumulate, "index_put_")
+    return input
+
+
+def index_put(input: Tensor, indices, values: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy with `values` written, or added where `accumulate`, at a tuple of index tensors.
+
+    Args:
+        indices: integer tensors, or masks, one for each of the first axes.
+        values: broadcast to what `input[indices]` is.
+    """
+    expect_tensor("index_put", input=input)
+    return index_put_(OPS["clone"].one(input), indices, values, accumulate)
+
+
+FUNCTIONS = {"index_put": index_put, "index_put_": index_put_}
+METHODS = {"__getitem__": getitem, "__setitem__": setitem}
