@@ -9,17 +9,27 @@ class dtype:
     """An element type, e.g. `nbgrad.float32`; one object a type, compared by identity.
 
     Categories order bool (0) < int (1) < float (2): an operand of a lower category never
-    changes the type of one of a higher category.
+    changes the type of one of a higher category. `storage` is the NumPy dtype of the memory, and
+    `np` the same for those who compute with it.
     """
 
-    __slots__ = ("category", "itemsize", "legacy", "name", "np")
+    __slots__ = ("category", "itemsize", "legacy", "name", "storage")
+    half = False
 
     def __init__(self, name: str, np_type: type, category: int, legacy: str) -> None:
         self.name = name
-        self.np = np.dtype(np_type)
+        self.storage = np.dtype(np_type)
         self.category = category
-        self.itemsize = self.np.itemsize
+        self.itemsize = self.storage.itemsize
         self.legacy = legacy  # PyTorch's capitalised name, used in its messages
+
+    @property
+    def np(self) -> np.dtype:
+        return self.storage
+
+    def stored(self, value):
+        """A number as it lies in memory."""
+        return value
 
     @property
     def is_floating_point(self) -> bool:
@@ -27,7 +37,7 @@ class dtype:
 
     @property
     def is_signed(self) -> bool:
-        return self.np.kind in "if"
+        return self.half or self.storage.kind in "if"
 
     @property
     def is_complex(self) -> bool:
@@ -40,6 +50,32 @@ class dtype:
         return (from_name, (self.name,))
 
 
+class InHalf(NotImplementedError):
+    """Something that knows no 16-bit floats met one; `apply` then computes in float32."""
+
+    def __init__(self, dtype: dtype) -> None:
+        super().__init__(f"not implemented for '{dtype.legacy}': convert with .float() first")
+        self.dtype = dtype
+
+
+class _Half(dtype):
+    """A float stored in 16 bits and computed in float32, by those who ask for its `storage`."""
+
+    __slots__ = ()
+    half = True
+
+    @property
+    def np(self) -> np.dtype:
+        raise InHalf(self)
+
+    def stored(self, value):
+        if self is float16:
+            with np.errstate(over="ignore"):
+                return np.float16(value).view(np.uint16)
+        bits = int(np.float32(value).view(np.uint32))
+        return np.uint16(0x7FC0 if value != value else (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
+
+
 float32 = dtype("float32", np.float32, 2, "Float")
 float64 = dtype("float64", np.float64, 2, "Double")
 uint8 = dtype("uint8", np.uint8, 1, "Byte")
@@ -48,10 +84,12 @@ int16 = dtype("int16", np.int16, 1, "Short")
 int32 = dtype("int32", np.int32, 1, "Int")
 int64 = dtype("int64", np.int64, 1, "Long")
 bool_ = dtype("bool", np.bool_, 0, "Bool")
+float16 = _Half("float16", np.uint16, 2, "Half")
+bfloat16 = _Half("bfloat16", np.uint16, 2, "BFloat16")
 
-ALL = (float32, float64, uint8, int8, int16, int32, int64, bool_)
+ALL = (float32, float64, uint8, int8, int16, int32, int64, bool_, float16, bfloat16)
 _BY_NAME = {d.name: d for d in ALL}
-_BY_NUM = {d.np.num: d for d in ALL}
+_BY_NUM = {d.storage.num: d for d in ALL if not d.half} | {np.dtype(np.float16).num: float16}
 _BY_PYTHON = {bool: bool_, int: int64, float: float32}
 _default = float32
 
@@ -64,7 +102,7 @@ def from_numpy(np_dtype: np.dtype) -> dtype:
     """The dtype of a NumPy array; TypeError for one nbgrad does not have."""
     found = _BY_NUM.get(np_dtype.num)
     if found is None:
-        found = next((d for d in ALL if d.np == np_dtype), None)
+        found = next((d for d in ALL if not d.half and d.storage == np_dtype), None)
     if found is None:
         raise TypeError(
             f"can't convert an array of type {np_dtype}: nbgrad has "
@@ -115,7 +153,7 @@ def promote_types(a: dtype, b: dtype) -> dtype:
     if a.category != b.category:
         return a if a.category > b.category else b
     if a.category == 2:
-        return float64
+        return float64 if float64 in (a, b) else float32
     if uint8 in (a, b):
         other = b if a is uint8 else a
         return int16 if other is int8 else other

@@ -12,11 +12,17 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.devices import CPU
+from nbgrad.dtypes import InHalf
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Handle, Node, hooks_of, next_number
 from nbgrad.engine.saved import Counter
 from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
+
+if TYPE_CHECKING:
+    from nbgrad.stubs import Methods
+else:
+    Methods = object
 
 
 class Size(tuple):
@@ -117,9 +123,9 @@ def _own(grad: Tensor, like: Layout) -> Tensor:
     fits = grad._layout.strides == like.strides and grad._data.size == grad._layout.numel
     if alone and fits and grad._counter is None and grad._view is None:
         return grad
-    copy = Tensor(memory.empty(like.numel, like.dtype.np), layout(like.dtype, like.shape, like.strides)
-                  if like.dense else layout(like.dtype, like.shape))
-    copy.numpy()[...] = grad.numpy()
+    own = layout(like.dtype, like.shape, like.strides if like.dense else None)
+    copy = Tensor(memory.empty(like.numel, like.dtype.storage), own)
+    copy._stored()[...] = grad._stored()
     return copy
 
 
@@ -155,7 +161,7 @@ def describe(own: Layout) -> str:
     return f"torch.{own.dtype.legacy}Tensor {list(own.shape)}"
 
 
-class Tensor:
+class Tensor(Methods):
     """An n-dimensional array that remembers how it was computed.
 
     Make one with `nbgrad.tensor`, `zeros`, `randn`, `from_numpy` and their kin. Inside the library
@@ -165,27 +171,6 @@ class Tensor:
     __slots__ = ("__dict__", "__weakref__", "_counter", "_data", "_layout", "_node", "_port",
                  "_slot", "_view")
     __array_priority__ = 1000
-
-    if TYPE_CHECKING:  # operations and operators are hung on by ops.methods
-
-        def __getattr__(self, name: str) -> Any: ...
-        def __getitem__(self, key: Any) -> Tensor: ...
-        def __setitem__(self, key: Any, value: Any) -> None: ...
-        def __iter__(self) -> Iterator[Tensor]: ...
-        def __float__(self) -> float: ...
-        def __int__(self) -> int: ...
-        def __index__(self) -> int: ...
-        def __neg__(self) -> Tensor: ...
-        def __invert__(self) -> Tensor: ...
-        def __matmul__(self, other: Tensor) -> Tensor: ...
-        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-
-        def _arithmetic(self, other: Any) -> Tensor: ...
-
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _arithmetic
-        __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __pow__ = __rpow__ = _arithmetic
-        __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = __xor__ = _arithmetic
 
     def __init__(self, data: Any = (), own: Any = None, *more) -> None:
         if type(own) is not Layout:  # the user's Tensor([1., 2.]) or Tensor(2, 3)
@@ -283,14 +268,21 @@ class Tensor:
     # memory
 
     def _array(self) -> np.ndarray:
-        """A NumPy view of the elements."""
+        """A NumPy view of the elements, for those who compute with them."""
+        own = self._layout
+        if own.dtype.half:
+            raise InHalf(own.dtype)
+        return self._stored()
+
+    def _stored(self) -> np.ndarray:
+        """A NumPy view of the elements as they lie in memory."""
         own = self._layout
         if own.contiguous:
             if own.offset == 0 and self._data.size == own.numel:
                 return self._data.reshape(own.shape)
             return self._data[own.offset:own.offset + own.numel].reshape(own.shape)
         size = own.dtype.itemsize
-        return np.ndarray(own.shape, own.dtype.np, self._data, own.offset * size,
+        return np.ndarray(own.shape, own.dtype.storage, self._data, own.offset * size,
                           tuple(s * size for s in own.strides))
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
@@ -303,7 +295,15 @@ class Tensor:
         if self.requires_grad and state.grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. "
                                "Use tensor.detach().numpy() instead.")
-        return self._array()
+        own = self._layout.dtype
+        if own is dtypes.bfloat16:
+            raise TypeError("Got unsupported ScalarType BFloat16: NumPy has no such dtype; use "
+                            ".float().numpy()")
+        return self._stored().view(np.float16) if own is dtypes.float16 else self._array()
+
+    def _values(self) -> np.ndarray:
+        """The elements in a dtype that NumPy knows, for reading: float32 of 16-bit floats."""
+        return self.float()._array() if self._layout.dtype.half else self._array()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         array = self.numpy()
@@ -313,17 +313,19 @@ class Tensor:
 
     def tolist(self):
         """The elements as nested Python lists; a number for a 0-dim tensor."""
-        return self._array().tolist()
+        return self._values().tolist()
 
     def item(self):
         """The Python number of a one-element tensor."""
         if self._layout.numel != 1:
             raise RuntimeError(f"a Tensor with {self._layout.numel} elements cannot be "
                                "converted to Scalar")
+        if self._layout.dtype.half:
+            return self.float().item()
         return self._data[self._layout.offset].item()
 
     def has_nan(self) -> bool:
-        return self.is_floating_point() and bool(np.isnan(self._array()).any())
+        return self.is_floating_point() and bool(np.isnan(self._values()).any())
 
     @property
     def _version(self) -> int:

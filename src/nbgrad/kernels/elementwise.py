@@ -50,21 +50,28 @@ def body(spec: Spec, dtypes: tuple[DType, ...]) -> source.Body:
     compute = compute_name(spec)
     loads = []
     for name, d in zip(spec.inputs, dtypes):
+        load, known = (_HALVES[d.name][0], "float32") if d.half else ("{}", d.name)
         truth = spec.kind == "logical" or (spec.kind == "where" and name == "c")
         if truth:
-            loads.append("{}" if d.name == "bool" else "({} != 0)")
+            loads.append("{}" if d.name == "bool" else f"({load} != 0)")
         else:
-            loads.append("{}" if d.name == compute else f"np.{compute}({{}})")
+            loads.append(load if known == compute else f"np.{compute}({load})")
     as_bool = spec.kind not in ("bool", "logical")
-    stores = tuple("({}) != 0" if r.name == "bool" and as_bool else "{}" for r in spec.results)
+    stores = tuple(_HALVES[r.name][1] if r.half else
+                   "({}) != 0" if r.name == "bool" and as_bool else "{}" for r in spec.results)
     return source.Body(spec.name, spec.outputs, spec.inputs, spec.params, tuple(loads), stores,
                        compute, spec.origin, spec.into)
+
+
+#: How 16-bit floats are read and written.
+_HALVES = {"float16": ("math.from_half({})", "math.to_half(np.float32({}))"),
+           "bfloat16": ("math.from_bfloat16({})", "math.to_bfloat16(np.float32({}))")}
 
 
 def compute_name(spec: Spec) -> str:
     """Integers compute in int64 (stores wrap around), or in float64 if a constant is no integer."""
     if spec.compute.category == 2:
-        return spec.compute.name
+        return "float32" if spec.compute.half else spec.compute.name
     whole = all(isinstance(n.value, int) or float(n.value).is_integer()
                 for n in topological(map(expand, spec.outputs)) if n.is_const)
     return "int64" if whole else "float64"
@@ -98,14 +105,14 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     made = body(spec, tuple(l.dtype for l in inputs))
     read = tuple(l for n, l in zip(spec.inputs, inputs) if n not in spec.into)
     common = _common_strides(shape, inputs, out)
-    np_dtypes = tuple(r.np for r in spec.results)
+    np_dtypes = tuple(r.storage for r in spec.results)
     if common is not None:
         fresh = tuple(layout(r, shape, common) for r in spec.results)
         scalars = frozenset(
             n for n, l in zip(spec.inputs, inputs) if l.numel == 1 and l.shape != shape)
         target = out or fresh
         size = target[0].numel
-        operands = (*np_dtypes, *(l.dtype.np for l in read))
+        operands = (*np_dtypes, *(l.dtype.storage for l in read))
         run = either(size, lambda parallel: resolve(
             kernel_flat(made, scalars, parallel), spec, operands))
         partly = target if out and not whole else ()
@@ -121,7 +128,7 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     make = kernel_strided if found is None else kernel_tiled
     table, steps = found or geometry(shape, strides, offsets)
     rows = int(table[1]) * (1 if found is None else int(table[2]) // source.TILE)
-    operands = (*np_dtypes, *(l.dtype.np for l in read))
+    operands = (*np_dtypes, *(l.dtype.storage for l in read))
     kernel = either(target[0].numel, lambda parallel: resolve(
         make(made, steps, parallel and rows > 1), spec, operands, (table.dtype, 1)))
     return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from nbgrad.dtypes import InHalf, float32
+from nbgrad.dtypes import dtype as DType
 from nbgrad.engine import provenance
-from nbgrad.engine.mode import state
+from nbgrad.engine.mode import no_grad, state
 from nbgrad.engine.node import Node, hooks_of, next_number
 from nbgrad.engine.saved import Counter, save, version
 from nbgrad.kernels.layout import Layout
@@ -18,12 +20,43 @@ from nbgrad.tensor import AccumulateGrad, Saved, Tensor, View
 
 def apply(op: Op, inputs: tuple[Tensor, ...], attrs: tuple = ()):
     """Run `op`; record it if this thread records and some input wants a gradient."""
-    out = op.run(inputs, attrs)
+    try:
+        out = op.run(inputs, attrs)
+    except InHalf:
+        out = _run_in_float(op, inputs, attrs)
     if state.grad:
         for t in inputs:
             if t._node is not None or t._view is not None:
                 return record(op, inputs, attrs, out)
     return out
+
+
+def _run_in_float(op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
+    """Run an op that knows no 16-bit floats: on float32, with results in 16 bits again."""
+    halves = [t._layout.dtype for t in inputs if t._layout.dtype.half]
+    if not halves or any(d is not halves[0] for d in halves):
+        raise
+    with no_grad():
+        out = op.run(tuple([t.float() if t._layout.dtype.half else t for t in inputs]), attrs)
+        mixed = any(t._layout.dtype.category == 2 and not t._layout.dtype.half for t in inputs)
+        if type(out) is Tensor:
+            return _narrow(out, halves[0], mixed)
+        return tuple([_narrow(t, halves[0], mixed) for t in out])
+
+
+def _narrow(t: Tensor, dtype: DType, mixed: bool) -> Tensor:
+    return t if mixed or t._layout.dtype is not float32 else t.to(dtype)
+
+
+def _run_into_float(op: Op, target: Tensor, others: tuple[Tensor, ...], attrs: tuple) -> None:
+    """The same for an op that writes to its first input."""
+    if not any(t._layout.dtype.half for t in (target, *others)):
+        raise
+    with no_grad():
+        first, *rest = [t.detach().float() if t._layout.dtype.half else t for t in (target, *others)]
+        op.run_into(first, tuple(rest), attrs)
+        if first is not target:
+            target.data.copy_(first)
 
 
 def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
@@ -160,7 +193,10 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
         node = link(op.node(), inputs, following, attrs)
         before = _before(target) if 0 in codes else None
         versions = [version(t) for t in inputs]
-    op.run_into(target, others, attrs)
+    try:
+        op.run_into(target, others, attrs)
+    except InHalf:
+        _run_into_float(op, target, others, attrs)
     counter = target._counter
     if counter is None:
         counter = target._counter = Counter()

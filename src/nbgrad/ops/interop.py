@@ -24,6 +24,7 @@ _KEYWORDS = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction", "a_min"
              "a_max": "max"}
 #: NumPy functions that mean something else than the function of the same name here.
 _DIFFERENT = {
+    "diag", "flip", "meshgrid", "roll", "rot90", "row_stack", "trace", "tril", "triu",
     "allclose", "array_equal", "copyto", "corrcoef", "cov", "empty_like", "full_like", "histc",
     "interp", "isclose", "may_share_memory", "median", "ndim", "nonzero", "ones_like", "pad",
     "quantile", "repeat", "result_type", "round", "save", "searchsorted", "shape", "shares_memory",
@@ -107,7 +108,7 @@ def dlpack(self: Tensor, *, stream=None, max_version=None, dl_device=None, copy=
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     if stream is not None:
         raise BufferError(f"stream must be None on cpu, got {stream}")
-    array = self._array()
+    array = self.numpy()
     if max_version is None:
         return array.__dlpack__()
     return array.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
@@ -132,9 +133,9 @@ def repr_html(self: Tensor) -> str:
                ["requires_grad"] if self.requires_grad else [])]
     head = f"<code>{html.escape(' · '.join(notes))}</code>"
     if self.dim() not in (1, 2) or not self.numel():
-        return f"<div>{head}<pre>{html.escape(printing.values(self._array()))}</pre></div>"
+        return f"<div>{head}<pre>{html.escape(printing.values(self._values()))}</pre></div>"
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"
-                   for row in printing.table(self._array().reshape(-1, self.shape[-1])))
+                   for row in printing.table(self._values().reshape(-1, self.shape[-1])))
     return f"<div>{head}<table>{rows}</table></div>"
 
 

@@ -10,6 +10,9 @@ from nbgrad.kernels.layout import layout
 from nbgrad.tensor import Tensor
 
 
+_BITS = dtypes.float16.storage.num
+
+
 class Op:
     """An operation on tensors.
 
@@ -58,6 +61,8 @@ def wrap(result):
     """A Tensor, or a tuple of them, from fresh arrays."""
     if type(result) is tuple:
         return tuple([wrap(r) for r in result])
+    if result.dtype.num == _BITS:  # of 16-bit floats, which nothing else is stored in
+        raise dtypes.InHalf(dtypes.float16)
     if not result.flags.c_contiguous:
         result = np.ascontiguousarray(result)
     return Tensor(result.reshape(-1), layout(dtypes.from_numpy(result.dtype), result.shape))

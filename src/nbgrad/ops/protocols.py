@@ -8,7 +8,7 @@ import numpy as np
 
 from nbgrad import dtypes, printing
 from nbgrad.engine.saved import Counter
-from nbgrad.kernels.layout import Layout
+from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops import create, shape
 from nbgrad.tensor import AccumulateGrad, Tensor
 
@@ -47,18 +47,19 @@ def _repr(self: Tensor) -> str:
     shown = (dtypes.get_default_dtype(), *((dtypes.int64, dtypes.bool_) if self.numel() else ()))
     node = self.grad_fn
     return printing.format_tensor(
-        self._array(), dtype_suffix=None if own in shown else f"dtype={own!r}",
+        self._values(), dtype_suffix=None if own in shown else f"dtype={own!r}",
         device_suffix=None, grad_fn=None if node is None else node.name(),
         requires_grad=self.requires_grad)
 
 
 def _reduce(self: Tensor, protocol):
-    return _rebuild, (type(self), np.array(self._array(), order="C"), self.requires_grad)
+    stored = np.array(self._stored(), order="C").reshape(-1)
+    own = self._layout
+    return _rebuild, (type(self), stored, own.dtype, tuple(own.shape), self.requires_grad)
 
 
-def _rebuild(cls, array: np.ndarray, requires_grad: bool) -> Tensor:
-    plain = create.from_numpy(array)
-    return _over(cls, plain._data, plain._layout).requires_grad_(requires_grad)
+def _rebuild(cls, stored: np.ndarray, dtype, shape: tuple[int, ...], requires_grad: bool) -> Tensor:
+    return _over(cls, stored, layout(dtype, shape)).requires_grad_(requires_grad)
 
 
 def _over(cls, data: np.ndarray, own: Layout) -> Tensor:

@@ -8,7 +8,7 @@ from nbgrad.formulas.elementwise import TABLE
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.elementwise import OPS, Elementwise, check_writable, reduce_to, write
-from nbgrad.ops.family import number
+from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
 
@@ -86,7 +86,7 @@ class Fill(Op):
         super().__init__()
 
     def run_into(self, target, others, attrs) -> None:
-        target._array()[...] = attrs[0]
+        target._stored()[...] = target._layout.dtype.stored(attrs[0])
 
     def backward(self, node, grad):
         return None if node.next[0] is None else grad.new_zeros(grad.shape)
@@ -109,7 +109,10 @@ def fill_(input: Tensor, value) -> Tensor:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with "
                                f"{value.dim()} dimensions.")
         return apply_(COPY, input, (value,))
-    return apply_(FILL, input, (), (number(value),))
+    filled = number(value)
+    if filled is None:
+        raise TypeError(f"fill_(): argument 'value' must be Number, not {type(value).__name__}")
+    return apply_(FILL, input, (), (filled,))
 
 
 def zero_(input: Tensor) -> Tensor:
@@ -119,4 +122,5 @@ def zero_(input: Tensor) -> Tensor:
 
 def fill(input: Tensor, value) -> Tensor:
     """A copy of the tensor's shape and dtype with one value everywhere."""
+    expect_tensor("fill", input=input)
     return fill_(OPS["clone"].one(input), value)

@@ -13,6 +13,7 @@ from nbgrad.engine.mode import enable_grad, no_grad
 from nbgrad.engine.provenance import here
 from nbgrad.formulas.updates import Update
 from nbgrad.kernels import updates
+from nbgrad.ops.create import tensor
 from nbgrad.tensor import Tensor
 
 
@@ -113,8 +114,8 @@ class Optimizer:
         arrays.append(grad._data)
         for t, array in zip(tensors, arrays):
             # layouts are interned: the same one is the same dtype, shape and strides
-            if t._layout is not own or array.size != own.numel or not own.dense:
-                updates.step(row, [t._array() for t in tensors], scalars)
+            if t._layout is not own or array.size != own.numel or not own.dense or own.dtype.half:
+                _step(row, tensors, scalars)
                 break
         else:
             updates.step_flat(row, arrays, scalars)
@@ -198,6 +199,33 @@ def refuse_negative(**options: float) -> None:
             raise ValueError(f"Invalid {what}: {value}")
 
 
+def refuse_betas(betas: tuple[float, float]) -> None:
+    """Refuse rates of running means outside [0, 1)."""
+    for k, beta in enumerate(betas):
+        if not 0 <= beta < 1:
+            raise ValueError(f"Invalid beta parameter at index {k}: {beta}")
+
+
+def refuse_recording(optimizer: Optimizer, differentiable: bool) -> None:
+    """Refuse PyTorch's option to record steps."""
+    if differentiable:
+        raise NotImplementedError(
+            f"{type(optimizer).__name__}(differentiable=True): steps are not recorded")
+
+
+def advance(state: dict[str, Any]) -> float:
+    """Count one more step of a parameter; returns their number."""
+    step = state.get("step")
+    if step is None:
+        step = state["step"] = tensor(0.0)
+    if type(step) is not Tensor:  # a number, as PyTorch once kept it
+        state["step"] = step + 1
+        return float(step + 1)
+    array, at = step._data, step._layout.offset
+    array[at] += 1
+    return array.item(at)
+
+
 def _number(key: Any) -> Any:
     """The number of a parameter: a file that keeps names keeps it as text."""
     return int(key) if isinstance(key, str) and key.isdigit() else key
@@ -210,3 +238,12 @@ def _copied(name: str, value: Any, p: Tensor | None) -> Any:
     if p is not None and name != "step" and copy.is_floating_point():
         copy = copy.to(p.dtype)
     return copy
+
+
+def _step(row: Update, tensors: list[Tensor], scalars: tuple[float, ...]) -> None:
+    """Run a row on tensors of any layout; 16-bit floats, all but the gradient, by way of float32."""
+    wide = [t.detach().float() if t._layout.dtype.half else t for t in tensors]
+    updates.step(row, [t._array() for t in wide], scalars)
+    for t, moved in zip(tensors[:-1], wide):
+        if moved is not t:
+            t.data.copy_(moved)

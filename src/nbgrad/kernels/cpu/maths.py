@@ -21,6 +21,7 @@ Four tricks recur:
 import math
 from math import *  # noqa: F403
 
+import numpy as np
 from numba import types
 from numba.extending import overload
 
@@ -41,6 +42,14 @@ from nbgrad.kernels.cpu.elementary.exponential import (
     tanh_32,
     tanh_64,
 )
+from nbgrad.kernels.cpu.elementary.half import (  # noqa: F401
+    from_bfloat16,
+    from_half,
+    to_bfloat16,
+    to_half,
+)
+from nbgrad.kernels.cpu.elementary.gamma import digamma_64, polygamma_64
+from nbgrad.kernels.cpu.elementary.inverse import erfinv_64
 from nbgrad.kernels.cpu.elementary.logarithm import (
     log1p_32,
     log1p_64,
@@ -60,6 +69,7 @@ from nbgrad.kernels.cpu.elementary.order import (
 )
 from nbgrad.kernels.cpu.elementary.parts import i64
 from nbgrad.kernels.cpu.elementary.power import pow_32, pow_64
+from nbgrad.kernels.options import folded
 
 
 def _kernels_only(*args):
@@ -103,6 +113,15 @@ def _vectorised_pair(plain, chosen):
     return function
 
 
+def _in_double(f):
+    """A function of a float32 by the one of a float64."""
+    return folded(lambda x: np.float32(f(np.float64(x))))
+
+
+def _pair_in_double(f):
+    return folded(lambda a, b: np.float32(f(np.float64(a), np.float64(b))))
+
+
 _INTEGERS = (types.boolean, types.uint8, types.int8, types.int16, types.int32, types.int64)
 
 
@@ -121,6 +140,9 @@ log1p = _vectorised(math.log1p, _floats(log1p_32, log1p_64))
 pow = _vectorised_pair(math.pow, _floats(pow_32, pow_64))
 erf = _vectorised(math.erf, _floats(erf_32, erf_64))
 normal_cdf = _vectorised(_normal_cdf, _floats(normal_cdf_32, normal_cdf_64))
+erfinv = _vectorised(_kernels_only, _floats(_in_double(erfinv_64), erfinv_64))
+digamma = _vectorised(_kernels_only, _floats(_in_double(digamma_64), digamma_64))
+polygamma = _vectorised_pair(_kernels_only, _floats(_pair_in_double(polygamma_64), polygamma_64))
 near_sin = _vectorised(math.sin, _floats(sin_32, sin_64))
 near_cos = _vectorised(math.cos, _floats(cos_32, cos_64))
 order_top = _vectorised(_kernels_only, _floats(order_top_32, order_top_64, i64))
