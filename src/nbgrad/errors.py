@@ -7,3 +7,7 @@ class CheckpointError(RuntimeError):
 
 class DataError(RuntimeError):
     """A data set is missing, incomplete or damaged; the message names the path."""
+
+
+class LinAlgError(RuntimeError):
+    """A matrix has no inverse, factorization or solution; the message says which."""

@@ -1,4 +1,4 @@
-"""Embedding: a table looked up by index."""
+"""Tables looked up by index."""
 
 from __future__ import annotations
 
@@ -63,3 +63,54 @@ class Embedding(Module):
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class EmbeddingBag(Module):
+    """Sums, means or maxima of the rows of a table that each bag of indices names.
+
+    Args:
+        num_embeddings: rows.
+        embedding_dim: columns.
+        mode: "sum", "mean" or "max".
+        include_last_offset: whether offsets end with the end of the last bag.
+        padding_idx: a row that is zero at first and counts for nothing.
+
+    Shape: integers (B, L), or all in one vector with offsets (B,) -> (B, embedding_dim).
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None,
+                 norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean",
+                 sparse: bool = False, _weight: Tensor | None = None,
+                 include_last_offset: bool = False, padding_idx: int | None = None, device=None,
+                 dtype=None) -> None:
+        super().__init__()
+        for name, given in (("max_norm", max_norm is not None), ("sparse", sparse),
+                            ("scale_grad_by_freq", scale_grad_by_freq)):
+            if given:
+                raise NotImplementedError(f"EmbeddingBag({name}=...) is not supported")
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise AssertionError("padding_idx must be within num_embeddings")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.mode, self.include_last_offset = mode, include_last_offset
+        self.padding_idx = padding_idx % num_embeddings if padding_idx is not None else None
+        self.weight = Parameter(empty(num_embeddings, embedding_dim, device=device, dtype=dtype)
+                                if _weight is None else _weight)
+        if _weight is None:
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the table anew."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            with no_grad():
+                self.weight[self.padding_idx].fill_(0)
+
+    def forward(self, input: Tensor, offsets: Tensor | None = None,
+                per_sample_weights: Tensor | None = None) -> Tensor:
+        return F.embedding_bag(input, self.weight, offsets, mode=self.mode,
+                               per_sample_weights=per_sample_weights,
+                               include_last_offset=self.include_last_offset,
+                               padding_idx=self.padding_idx)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}"

@@ -1,0 +1,49 @@
+"""LAPACK's decompositions through NumPy, on one thread.
+
+NumPy's threads know nothing of `set_num_threads`, wait by spinning, and change the last bits of the
+results; so they are sent home for the time of a call, where NumPy is built with OpenBLAS.
+"""
+
+import ctypes
+from functools import cache, wraps
+
+import numpy as np
+from numpy.linalg import LinAlgError
+
+#: under this name NumPy's wheels carry OpenBLAS; it sets the number of this thread, and returns it
+_SETTERS = ("openblas_set_num_threads_local", "scipy_openblas_set_num_threads_local64_",
+            "scipy_openblas_set_num_threads_local", "openblas_set_num_threads_local64_")
+
+
+@cache
+def _setter():
+    try:
+        library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
+    except (AttributeError, OSError):
+        return None
+    return next((getattr(library, name) for name in _SETTERS if hasattr(library, name)), None)
+
+
+def _on_one_thread(function):
+    @wraps(function)
+    def run(*args, **options):
+        threads = _setter()
+        if threads is None:
+            return function(*args, **options)
+        before = threads(1)
+        try:
+            return function(*args, **options)
+        finally:
+            threads(before)
+
+    return run
+
+
+cholesky, qr, svd, eigh, eigvalsh = map(_on_one_thread, (
+    np.linalg.cholesky, np.linalg.qr, np.linalg.svd, np.linalg.eigh, np.linalg.eigvalsh))
+inv, solve, det, slogdet = map(_on_one_thread, (
+    np.linalg.inv, np.linalg.solve, np.linalg.det, np.linalg.slogdet))
+matmul = _on_one_thread(np.matmul)
+
+__all__ = ["LinAlgError", "cholesky", "det", "eigh", "eigvalsh", "inv", "matmul", "qr", "slogdet",
+           "solve", "svd"]

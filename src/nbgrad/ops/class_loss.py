@@ -1,0 +1,258 @@
+"""Losses of class targets, in fused kernels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nbgrad import dtypes
+from nbgrad.engine.mode import state
+from nbgrad.kernels.cpu import loss as kernels
+from nbgrad.kernels.layout import Layout
+from nbgrad.ops.apply import apply
+from nbgrad.ops.family import expect_float, expect_tensor, present, saved
+from nbgrad.ops.loss import chosen
+from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.shape import expand, reshape, unsqueeze
+from nbgrad.ops.softmax import log_softmax, softmax
+from nbgrad.tensor import Tensor
+
+
+def _arrays(target: Tensor, weight: list[Tensor]) -> tuple:
+    """Targets as int64 and the class weights, or None."""
+    return (target._array().astype(np.int64, copy=False),
+            weight[0]._array() if weight else None)
+
+
+class NllLoss(Op):
+    """-weight[t] * logp[t] of every entry, reduced; outputs (loss, total weight)."""
+
+    outputs = 2
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+    def run(self, inputs, attrs):
+        logp, target, *weight = inputs
+        return wrap(kernels.nll_loss(logp._array(), *_arrays(target, weight), *attrs))
+
+    def saves(self, needs, attrs):
+        return (*range(1, len(needs)), -2)
+
+    def backward(self, node, grad, _):
+        kept = saved(node)
+        return apply(NLL_BACKWARD, present(grad, kept[1], kept[-2], kept.get(2)),
+                     (*node.attrs, node.layouts[0].shape))
+
+
+class NllLossBackward(Op):
+    """The gradient to logp; linear in that of the loss, so its own gradient is the loss again."""
+
+    name = "NllLossBackward"
+
+    def run(self, inputs, attrs):
+        grad, target, total, *weight = inputs
+        *rule, shape = attrs
+        return wrap(kernels.nll_loss_backward(grad._array(), *_arrays(target, weight), *rule,
+                                              total._array(), shape))
+
+    def saves(self, needs, attrs):
+        return (1, *range(3, len(needs)))
+
+    def backward(self, node, grad):
+        kept = saved(node)
+        *rule, _ = node.attrs
+        return apply(NLL, present(grad, kept[1], kept.get(3)), tuple(rule))[0]
+
+
+class CrossEntropy(Op):
+    """The nll loss of log-softmax; outputs (loss, total weight, logsumexp in float64)."""
+
+    outputs = 3
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+    def run(self, inputs, attrs):
+        x, target, *weight = inputs
+        return wrap(kernels.cross_entropy(x._array(), *_arrays(target, weight), *attrs))
+
+    def saves(self, needs, attrs):
+        return (*range(len(needs)), -2, -3)
+
+    def backward(self, node, grad, *_):
+        kept = saved(node)
+        x, target, weight = kept[0], kept[1], kept.get(2)
+        if state.grad:
+            g = apply(NLL_BACKWARD, present(grad, target, kept[-2].detach(), weight),
+                      (*node.attrs, node.layouts[0].shape))
+            return g - softmax(x, 1) * g.sum(1, True)
+        return apply(CROSS_ENTROPY_BACKWARD,
+                     present(grad, x, kept[-3], target, kept[-2], weight), node.attrs)
+
+
+class CrossEntropyBackward(Op):
+    """The gradient of cross entropy in one kernel."""
+
+    name = "CrossEntropyBackward"
+
+    def run(self, inputs, attrs):
+        grad, x, logsumexp, target, total, *weight = inputs
+        return wrap(kernels.cross_entropy_backward(
+            grad._array(), x._array(), logsumexp._array(), *_arrays(target, weight), *attrs,
+            total._array()))
+
+
+NLL, NLL_2D, NLL_BACKWARD = NllLoss("NllLoss"), NllLoss("NllLoss2D"), NllLossBackward()
+CROSS_ENTROPY, CROSS_ENTROPY_2D = CrossEntropy("NllLoss"), CrossEntropy("NllLoss2D")
+CROSS_ENTROPY_BACKWARD = CrossEntropyBackward()
+
+
+def _check_target_shape(x: tuple[int, ...], t: tuple[int, ...]) -> None:
+    if len(x) == 1:
+        if t not in ((), (1,)):
+            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    elif x[0] != (t[0] if t else 1):
+        raise ValueError(f"Expected input batch_size ({x[0]}) to match target batch_size "
+                         f"({t[0] if t else 1}).")
+    elif len(x) == 2 and len(t) != 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    elif len(x) == 3 and t != x[:1] + x[2:]:
+        raise RuntimeError(f"Expected target size {[x[0], x[2]]}, got {list(t)}")
+    elif t != x[:1] + x[2:]:
+        raise RuntimeError(f"size mismatch (got input: {list(x)} , target: {list(t)}")
+
+
+def _check_targets(x: Layout, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
+    """Classes in range, of an integer dtype, and a weight for each class."""
+    dtype = target._layout.dtype
+    if dtype not in (dtypes.int64, dtypes.uint8):
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {dtype.legacy}")
+    classes = x.shape[0] if len(x.shape) == 1 else x.shape[1]
+    if weight is not None:
+        own = weight._layout
+        if own.shape != (classes,):
+            raise RuntimeError(f"weight tensor should be defined either for all {classes} classes "
+                               f"or no classes but got weight tensor of shape: {list(own.shape)}")
+        if own.dtype is not x.dtype:
+            raise RuntimeError(f"expected scalar type {x.dtype.legacy} but found "
+                               f"{own.dtype.legacy}")
+    places = target._array()
+    bad = kernels.check_targets(places, classes, ignore_index)
+    if bad >= 0:
+        raise IndexError(f"Target {places.reshape(-1)[bad]} is out of bounds.")
+
+
+def _class_loss(ops: tuple[Op, Op], x: Tensor, target: Tensor, weight: Tensor | None,
+                ignore_index: int, reduction: str) -> Tensor:
+    """Run a loss of class targets on (N, C) or (N, C, L), whatever the shape was."""
+    own, shape = x._layout, target._layout.shape
+    _check_target_shape(own.shape, shape)
+    _check_targets(own, target, weight, ignore_index)
+    if len(own.shape) == 1:
+        x, target = unsqueeze(x, 0), reshape(target, (1,))
+    elif len(own.shape) > 2:
+        n, c = own.shape[:2]
+        length = math.prod(own.shape[2:])
+        x, target = reshape(x, (n, c, length)), reshape(target, (n, length))
+    op = ops[len(own.shape) > 2]
+    loss = apply(op, present(x, target, weight), (ignore_index, reduction))[0]
+    return reshape(loss, shape) if reduction == "none" and len(own.shape) != 2 else loss
+
+
+def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None,
+             size_average: bool | None = None, ignore_index: int = -100,
+             reduce: bool | None = None, reduction: str = "mean") -> Tensor:
+    """-weight[target] * input[target] of log-probabilities (N, C, ...) or (C,).
+
+    Args:
+        target: classes (N, ...), int64.
+        weight: a weight for each class, (C,).
+        ignore_index: a target that counts for nothing.
+        reduction: "none", "sum", or "mean", which divides by the total weight.
+    """
+    expect_tensor("nll_loss", input=input, target=target)
+    reduction = chosen(size_average, reduce, reduction)
+    expect_float("nll_loss_out_frame", input._layout)
+    return _class_loss((NLL, NLL_2D), input, target, weight, ignore_index, reduction)
+
+
+def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,
+                  size_average: bool | None = None, ignore_index: int = -100,
+                  reduce: bool | None = None, reduction: str = "mean",
+                  label_smoothing: float = 0.0) -> Tensor:
+    """The loss of logits (N, C, ...) or (C,) against classes or class probabilities.
+
+    -weight[t] * log(softmax(input))[t], or the sum of that over classes times their probability.
+
+    Args:
+        target: classes (N, ...), int64, or probabilities of the shape of `input`.
+        weight: a weight for each class, (C,).
+        ignore_index: a class that counts for nothing.
+        reduction: "none", "sum", or "mean", which divides by the total weight of class targets
+            and by N for probabilities.
+        label_smoothing: the share of the target that is spread evenly over all classes.
+
+    Example:
+        >>> import nbgrad
+        >>> cross_entropy(nbgrad.zeros(2, 4), nbgrad.tensor([1, 3]))
+        tensor(1.3863)
+    """
+    expect_tensor("cross_entropy", input=input, target=target)
+    reduction = chosen(size_average, reduce, reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError("label_smoothing must be between 0.0 and 1.0. Got: "
+                           f"{label_smoothing:g}")
+    if input._layout.shape == target._layout.shape:
+        return _probability_loss(input, target, weight, reduction, label_smoothing)
+    expect_float("log_softmax_lastdim_kernel_impl", input._layout)
+    if label_smoothing:
+        return _smoothed_loss(input, target, weight, ignore_index, reduction, label_smoothing)
+    return _class_loss((CROSS_ENTROPY, CROSS_ENTROPY_2D), input, target, weight, ignore_index,
+                       reduction)
+
+
+def _class_axis(x: Tensor) -> int:
+    return 0 if len(x._layout.shape) == 1 else 1
+
+
+def _by_class(weight: Tensor, like: Tensor) -> Tensor:
+    """A vector (C,) that broadcasts over the class axis."""
+    return reshape(weight, (-1,) + (1,) * (len(like._layout.shape) - _class_axis(like) - 1))
+
+
+def _probability_loss(x, target, weight, reduction, label_smoothing) -> Tensor:
+    if target._layout.dtype.category != 2:
+        raise RuntimeError("Expected floating point type for target with class probabilities, got "
+                           f"{target._layout.dtype.legacy}")
+    d = _class_axis(x)
+    classes = x._layout.shape[d]
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / classes
+    logp = log_softmax(x, d)
+    loss = logp * target
+    if weight is not None:
+        loss = loss * _by_class(weight, x)
+    if reduction == "mean":
+        return loss.sum() * (-1 / max(x._layout.numel // max(classes, 1), 1))
+    return -(loss.sum(d) if reduction == "none" else loss.sum())
+
+
+def _smoothed_loss(x, target, weight, ignore_index, reduction, label_smoothing) -> Tensor:
+    d = _class_axis(x)
+    logp = log_softmax(x, d)
+    nll = nll_loss(logp, target, weight, ignore_index=ignore_index, reduction=reduction)
+    spread = -(logp if weight is None else logp * _by_class(weight, x)).sum(d)
+    ignored = target == ignore_index
+    spread = spread.masked_fill(ignored, 0.0)
+    if reduction == "sum":
+        spread = spread.sum()
+    elif reduction == "mean":
+        one = x.new_ones(()) if weight is None else weight[target.masked_fill(ignored, 0)]
+        one = expand(one, target._layout.shape).masked_fill(ignored, 0.0)
+        spread = spread.sum() / one.sum()
+    share = label_smoothing / x._layout.shape[d]
+    return nll * (1 - label_smoothing) + spread * share
