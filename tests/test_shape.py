@@ -298,3 +298,123 @@ def test_programs_of_views_and_writes(program, shape):
         np.testing.assert_allclose(mine[2], other[2], rtol=1e-9, atol=1e-10, err_msg=str(program))
     else:
         assert mine[2] is other[2] or mine[2] == other[2], (program, mine[2], other[2])
+
+
+# A tensor that becomes a view of itself: its layout and history change, the tensor stays.
+
+BECOME = {
+    "t_": ((2, 3), lambda t: t.t_()), "transpose_": ((2, 3, 4), lambda t: t.transpose_(0, -1)),
+    "swapaxes_": ((2, 3), lambda t: t.swapaxes_(0, 1)), "squeeze_": ((1, 3, 1), lambda t: t.squeeze_()),
+    "squeeze_ dim": ((1, 3, 1), lambda t: t.squeeze_(-1)),
+    "unsqueeze_": ((3,), lambda t: t.unsqueeze_(0)),
+    "as_strided_": ((6,), lambda t: t.as_strided_((2, 2), (3, 1), 1)),
+    "twice": ((2, 3), lambda t: t.t_().t_()),
+    "then write": ((2, 3), lambda t: t.t_().mul_(3)),
+}
+
+
+@pytest.mark.parametrize("name", BECOME)
+@pytest.mark.parametrize("where", ["own", "view", "with a view", "saved before", "no_grad"])
+def test_in_place_views(name, where):
+    """Shape, strides, version, history and gradients of what becomes a view, and of its views."""
+    shape, call = BECOME[name]
+    found = []
+    for n in (nbgrad, torch):
+        x = n.from_numpy(draw(2, *shape)).requires_grad_(True)
+        whole = x * 2
+        t = whole[1] if where == "view" else x[1] * 2
+        other = t.view(-1) if where == "with a view" else None
+        kept = t.exp() if where == "saved before" else None
+        if where == "no_grad":
+            t = t.detach()
+            with n.no_grad():
+                same = call(t)
+        else:
+            same = call(t)
+        assert same is t
+        story = [tuple(t.shape), t.stride(), t.storage_offset(), t._version, t.requires_grad,
+                 t._is_view(), t.detach().numpy().tolist(), t.is_leaf]
+        if where != "no_grad":
+            weights = n.from_numpy(draw(*t.shape))
+            total = (t * t * weights).sum()
+            if other is not None:
+                total = total + (other * other * n.from_numpy(draw(other.numel()))).sum()
+            if where == "view":
+                total = total + (whole * whole * whole).sum()
+            if kept is not None:
+                total = total + kept.sum()
+            try:
+                (g,) = n.autograd.grad(total, x, create_graph=True)
+                (gg,) = n.autograd.grad((g * g).sum(), x)
+                story += [g.tolist(), gg.tolist()]
+            except RuntimeError as error:
+                story.append("inplace" if "modified by an inplace" in str(error) else error)
+        found.append(story)
+    for mine, other in zip(*found):
+        if isinstance(mine, list):
+            np.testing.assert_allclose(mine, other, rtol=1e-10)
+        else:
+            assert mine == other
+
+
+def test_a_retained_gradient_has_the_new_shape():
+    x = nbgrad.from_numpy(draw(2, 3)).requires_grad_(True)
+    t = x * 2
+    t.retain_grad()
+    t.t_().mul_(3)
+    (t * t).sum().backward()
+    np.testing.assert_allclose(t.grad.numpy(), 12 * draw(2, 3).T)
+    np.testing.assert_allclose(x.grad.numpy(), 72 * draw(2, 3))
+    t = x * 2
+    with nbgrad.no_grad():  # PyTorch leaves the history of the old shape here
+        t.t_()
+    (g,) = nbgrad.autograd.grad((t * t).sum(), x)
+    np.testing.assert_allclose(g.numpy(), 8 * draw(2, 3))
+
+
+def test_in_place_views_of_leaves_and_of_many():
+    for n in (nbgrad, torch):
+        leaf = n.ones(2, 3, requires_grad=True)
+        with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+            leaf.t_()
+        with pytest.raises(RuntimeError, match="a view of a leaf Variable"):
+            leaf[0].unsqueeze_(0)
+        with pytest.raises(RuntimeError, match="returns multiple views"):
+            (leaf * 2).unbind(0)[0].unsqueeze_(0)
+        with n.no_grad():
+            assert leaf.t_() is leaf
+        assert leaf.is_leaf and leaf.shape == (3, 2)
+        leaf.sum().backward()
+        assert leaf.grad.shape == (3, 2)
+        with pytest.raises(RuntimeError, match="cannot resize variables that require grad"):
+            leaf.resize_(2, 2)
+        with pytest.raises(RuntimeError, match="cannot resize variables that require grad"):
+            (leaf * 2).resize_(2)
+
+
+def test_windows_beside_their_base():
+    """as_strided of a slice may show what lies outside it, which has no gradient; twice too."""
+    found = []
+    for n in (nbgrad, torch):
+        x = n.from_numpy(draw(12)).requires_grad_(True)
+        y = (x * 1)[4:7].as_strided((2, 3), (4, 2), 2)
+        (g,) = n.autograd.grad((y**3).sum(), x, create_graph=True)
+        (gg,) = n.autograd.grad((g**2).sum(), x)
+        found.append([y.tolist(), g.tolist(), gg.tolist()])
+    for mine, other in zip(*found):
+        np.testing.assert_allclose(mine, other)
+
+
+@pytest.mark.parametrize("call", [
+    lambda n: n.zeros(2, out=n.ones(3)), lambda n: n.cat([n.ones(2), n.ones(1)], out=n.empty(2)),
+    lambda n: n.stack([n.ones(2)], out=n.empty(0)), lambda n: n.hstack((n.ones(2),), out=n.empty(2)),
+    lambda n: n.vstack((n.ones(2),), out=n.empty(0)), lambda n: n.eye(2, out=n.ones(1)),
+    lambda n: n.cat([n.ones(2)], out=n.empty(4)[::2])])
+def test_out_is_made_to_fit(call):
+    found = []
+    for n in (nbgrad, torch):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            t = call(n)
+        found.append((t.tolist(), t.stride(), [str(w.message)[:30] for w in caught]))
+    assert found[0] == found[1]

@@ -130,6 +130,23 @@ class LogSoftmax(Activation, function="log_softmax", dim=None):
     """`x` less the logarithm of the sum of `exp(x)` along `dim`."""
 
 
+class Softmin(Activation, function="softmin", dim=None):
+    """Softmax of `-x` along `dim`."""
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of (N, C, H, W) or (C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {x.dim()}D instead")
+        return F.softmax(x, -3)
+
+
+class GLU(Activation, function="glu", dim=-1):
+    """`a * sigmoid(b)`, where a and b are the halves of `x` along `dim`."""
+
+
 class _Quiet(Activation):
     """Prints without the names of its options."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import warnings
 from typing import Any
@@ -11,13 +12,16 @@ import numpy as np
 from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels import memory
-from nbgrad.kernels.layout import layout
+from nbgrad.kernels.layout import Layout, layout
+from nbgrad.ops.dims import sizes
+from nbgrad.ops.factory import check_place, default, dtype_of, factory, like, permuted
+from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.op import wrap
-from nbgrad.ops.shape import sizes
 from nbgrad.tensor import Tensor
 
 
-def tensor(data, *, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+def tensor(data, *, dtype=None, device=None, requires_grad: bool = False,
+           pin_memory: bool = False) -> Tensor:
     """A leaf with a copy of `data`: a number, nested lists, a NumPy array or a tensor.
 
     Args:
@@ -31,13 +35,16 @@ def tensor(data, *, dtype=None, device=None, requires_grad: bool = False) -> Ten
         tensor([[1., 2.],
                 [3., 4.]])
     """
-    devices.resolve(device)
+    check_place("tensor", None, device, pin_memory)
     if isinstance(data, Tensor):
         warnings.warn(
             "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone()"
             " or sourceTensor.detach().clone().requires_grad_(True), rather than "
             "torch.tensor(sourceTensor).", UserWarning, stacklevel=2)
-    made = wrap(_array(data, dtype))
+    try:
+        made = wrap(_array(data, dtype))
+    except dtypes.InHalf as found:
+        made = wrap(_array(data, dtypes.float32)).to(found.dtype)
     if requires_grad and not made.is_floating_point():
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients: "
                            f"data of dtype {made.dtype} needs dtype=nbgrad.float32, say")
@@ -47,14 +54,14 @@ def tensor(data, *, dtype=None, device=None, requires_grad: bool = False) -> Ten
 def _array(data, dtype) -> np.ndarray:
     """A fresh array of a dtype nbgrad has."""
     if isinstance(data, Tensor):
-        source = data._array()
+        source, dtype = data._values(), dtype or data.dtype
     elif isinstance(data, np.ndarray | np.generic):
         source = np.asarray(data)
     else:
         source = _from_python(data)
         if dtype is None and source.dtype.kind == "f":
             dtype = _first_dtype(data) or dtypes.get_default_dtype()
-    target = dtypes.as_dtype(dtype) if dtype is not None else dtypes.from_numpy(source.dtype)
+    target = dtypes.from_numpy(source.dtype) if dtype is None else dtype_of("tensor", dtype)
     if target.category == 1 and not isinstance(data, Tensor | np.ndarray):
         _check_range(source, target)
     return np.array(source, dtype=target.np, order="C", copy=True)
@@ -75,17 +82,24 @@ def _from_python(data) -> np.ndarray:
     try:
         source = np.asarray(data)
     except ValueError as error:
+        if _mixed(data):
+            raise TypeError("tensor(): the nested lists hold numbers beside lists") from None
         raise ValueError(f"tensor(): the nested lists have rows of different lengths ({error})") \
             from None
     if source.dtype.kind == "i":
         return source.astype(np.int64)
     if source.dtype.kind == "u":
-        raise RuntimeError("Overflow when unpacking long: an integer does not fit in int64")
+        raise ValueError("Overflow when unpacking long long: an integer does not fit in int64")
     if source.dtype.kind in "bf":
         return source
     if source.dtype == object:
         raise RuntimeError(f"Could not infer dtype of {_culprit(data)}")
     raise TypeError(f"new(): invalid data type {source.dtype!s}; tensors hold numbers and bools")
+
+
+def _mixed(data) -> bool:
+    nested = [v for v in data if isinstance(v, (list, tuple))]
+    return 0 < len(nested) < len(data) or any(map(_mixed, nested))
 
 
 def _first_dtype(data) -> DType | None:
@@ -123,7 +137,9 @@ def from_numpy(array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     dtype = dtypes.from_numpy(array.dtype)
-    if array.dtype != dtype.np:
+    if dtype is dtypes.float16:
+        array = array.astype(np.float16, copy=False).view(np.uint16)
+    elif array.dtype != dtype.np:
         array = array.astype(dtype.np)
     if any(s < 0 for s in array.strides):
         raise ValueError(
@@ -144,7 +160,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
 def as_tensor(data, dtype=None, device=None) -> Tensor:
     """`data` as a tensor, over the same memory where possible."""
     devices.resolve(device)
-    target = None if dtype is None else dtypes.as_dtype(dtype)
+    target = None if dtype is None else dtype_of("as_tensor", dtype)
     if isinstance(data, Tensor):
         return data if target in (None, data.dtype) else data.to(target)
     if isinstance(data, np.ndarray) and target in (None, dtypes.from_numpy(data.dtype)):
@@ -152,111 +168,156 @@ def as_tensor(data, dtype=None, device=None) -> Tensor:
     return tensor(data, dtype=dtype)
 
 
-def shape_of(args: tuple, size=None) -> tuple[int, ...]:
+def asarray(obj, *, dtype=None, device=None, copy: bool | None = None,
+            requires_grad: bool = False) -> Tensor:
+    """`obj` as a tensor: over the same memory where possible, or always (not) where `copy` says."""
+    made = as_tensor(obj, dtype, device)
+    shared = made is obj or (isinstance(obj, np.ndarray)
+                             and np.may_share_memory(made._array(), obj))
+    if copy is False and not shared:
+        raise ValueError("can't alias tensor with dtype or object that is no array: pass copy=None")
+    if isinstance(obj, Tensor):
+        made = made if requires_grad else made.detach() if made.requires_grad else made
+    if copy and shared:
+        made = wrap(np.array(made._array(), copy=True, order="C"))
+    return made.requires_grad_() if requires_grad else made
+
+
+def frombuffer(buffer, *, dtype, count: int = -1, offset: int = 0,
+               requires_grad: bool = False) -> Tensor:
+    """A vector over the memory of an object such as a bytearray.
+
+    Args:
+        count: elements, all there are where negative.
+        offset: bytes to leave out at the start.
+    """
+    found = dtype_of("frombuffer", dtype)
+    try:
+        made = from_numpy(np.frombuffer(buffer, found.np, count, offset))
+    except TypeError:
+        raise ValueError("object does not implement Python buffer protocol.") from None
+    return made.requires_grad_() if requires_grad else made
+
+
+def shape_of(args: tuple, size=None, name: str = "zeros") -> tuple[int, ...]:
     """A shape from positional arguments, or from `size=`."""
-    shape = sizes(args if size is None else (size,))
+    if not args and size is None:
+        raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
+    if len(args) == 1 and type(args[0]) is bool:
+        raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not bool")
+    shape = sizes(args, size)
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: "
                            f"{list(shape)}")
     return shape
 
 
-def _filled(shape, value, dtype: DType, device, requires_grad: bool) -> Tensor:
-    devices.resolve(device)
-    own = layout(dtype, shape)
-    data = np.zeros(own.numel, dtype.np) if value == 0 else np.full(own.numel, value, dtype.np)
-    return Tensor(data, own).requires_grad_(requires_grad)
+def filled(own: Layout, value) -> Tensor:
+    """A tensor that lies like `own`, with one number everywhere."""
+    dtype = own.dtype
+    data = (np.zeros(own.numel, dtype.storage) if value == 0
+            else np.full(own.numel, dtype.stored(value), dtype.storage))
+    return Tensor(data, own)
 
 
-def _dtype(dtype) -> DType:
-    return dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
-
-
-def zeros(*shape, size=None, dtype=None, device=None,
-          requires_grad: bool = False) -> Tensor:
+@factory
+def zeros(*shape, size=None, dtype=None) -> Tensor:
     """Zeros of a shape given as numbers, a tuple or a list."""
-    return _filled(shape_of(shape, size), 0, _dtype(dtype), device, requires_grad)
+    return filled(layout(default(dtype), shape_of(shape, size)), 0)
 
 
-def ones(*shape, size=None, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+@factory
+def ones(*shape, size=None, dtype=None) -> Tensor:
     """Ones of a shape given as numbers, a tuple or a list."""
-    return _filled(shape_of(shape, size), 1, _dtype(dtype), device, requires_grad)
+    return filled(layout(default(dtype), shape_of(shape, size)), 1)
 
 
-def full(size, fill_value, *, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
-    """One number everywhere; its type gives the dtype."""
-    own = dtypes.of_number(fill_value) if dtype is None else dtypes.as_dtype(dtype)
-    return _filled(shape_of((size,)), fill_value, own, device, requires_grad)
-
-
-def empty(*shape, size=None, dtype=None, device=None, requires_grad: bool = False,
-          memory_format=None) -> Tensor:
+@factory
+def empty(*shape, size=None, dtype=None, memory_format=None) -> Tensor:
     """Memory as it comes, of a shape."""
-    devices.resolve(device)
-    own = layout(_dtype(dtype), shape_of(shape, size))
-    return Tensor(memory.empty(own.numel, own.dtype.np), own).requires_grad_(requires_grad)
+    own = layout(default(dtype), shape_of(shape, size))
+    return _fresh(own if memory_format is None else like(own, own.dtype, memory_format))
 
 
-def _like(value):
-    def make(input: Tensor, *, dtype=None, device=None, requires_grad: bool = False,
-             memory_format=None) -> Tensor:
-        own = input._layout
-        return _filled(own.shape, value, own.dtype if dtype is None else dtypes.as_dtype(dtype),
-                       device, requires_grad)
-    return make
+@factory
+def full(size, fill_value, *, dtype=None) -> Tensor:
+    """One number everywhere; its type gives the dtype."""
+    value, given = _number("full", fill_value)
+    if not isinstance(size, (tuple, list)):
+        raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not "
+                        f"{type(size).__name__}")
+    own = layout(given if dtype is None else dtype, shape_of((size,)))
+    return filled(own, _within(value, own.dtype))
 
 
-zeros_like, ones_like, empty_like = _like(0), _like(1), _like(0)
-zeros_like.__doc__ = "Zeros of the shape and dtype of another tensor."
-ones_like.__doc__ = "Ones of the shape and dtype of another tensor."
-empty_like.__doc__ = "A tensor of the shape and dtype of another, to be written."
-
-
-def full_like(input: Tensor, fill_value, *, dtype=None, device=None,
-              requires_grad: bool = False) -> Tensor:
-    """One number everywhere, in the shape and dtype of another tensor."""
-    own = input._layout
-    return _filled(own.shape, fill_value, own.dtype if dtype is None else dtypes.as_dtype(dtype),
-                   device, requires_grad)
-
-
-def eye(n: int, m: int | None = None, *, dtype=None, device=None,
-        requires_grad: bool = False) -> Tensor:
-    """Ones on the diagonal of n rows and m columns, zeros elsewhere."""
-    devices.resolve(device)
-    return wrap(np.eye(n, m, dtype=_dtype(dtype).np)).requires_grad_(requires_grad)
-
-
-def arange(start, end=None, step=1, *, dtype=None, device=None,
-           requires_grad: bool = False) -> Tensor:
-    """`start`, `start + step`, … below `end`; ints where all three are ints."""
-    devices.resolve(device)
-    if end is None:
-        start, end = 0, start
-    if step == 0:
-        raise RuntimeError("step must be nonzero")
-    if (end - start) * step < 0:
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    if dtype is None:
-        ints = all(isinstance(v, int) for v in (start, end, step))
-        dtype = dtypes.int64 if ints else dtypes.get_default_dtype()
-    count = max(0, int(np.ceil((end - start) / step)))
-    values = start + step * np.arange(count, dtype=np.float64 if isinstance(step, float)
-                                      or isinstance(start, float) else np.int64)
-    return wrap(values.astype(dtypes.as_dtype(dtype).np)).requires_grad_(requires_grad)
-
-
-def linspace(start, end, steps: int, *, dtype=None, device=None,
-             requires_grad: bool = False) -> Tensor:
-    """`steps` numbers from `start` to `end`, both included."""
-    devices.resolve(device)
-    values = np.linspace(start, end, steps, dtype=np.float64)
-    return wrap(values.astype(_dtype(dtype).np)).requires_grad_(requires_grad)
-
-
-def scalar_tensor(value, *, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+@factory
+def scalar_tensor(s, *, dtype=None) -> Tensor:
     """A 0-dim tensor."""
-    return _filled((), value, _dtype(dtype), device, requires_grad)
+    return filled(layout(default(dtype), ()), _number("scalar_tensor", s)[0])
+
+
+@factory
+def empty_strided(size, stride, *, dtype=None) -> Tensor:
+    """Memory as it comes, of a shape and with strides in elements."""
+    shape, strides = shape_of((), size), sizes((), stride)
+    if len(shape) != len(strides) or any(s < 0 for s in strides):
+        raise RuntimeError(f"empty_strided: strides {list(strides)} do not fit the shape {list(shape)}")
+    return _fresh(layout(default(dtype), shape, strides))
+
+
+@factory
+def empty_permuted(size, physical_layout, *, dtype=None) -> Tensor:
+    """Memory as it comes, of a shape whose axes lie in the order given, the outermost first."""
+    shape, order = shape_of((), size), sizes((), physical_layout)
+    if sorted(order) != list(range(len(shape))):
+        raise RuntimeError("Number of dimensions in size does not match the length of the "
+                           f"physical_layout, or it has duplicate dims: {list(shape)}, {list(order)}")
+    return _fresh(permuted(default(dtype), shape, order))
+
+
+def _fresh(own: Layout) -> Tensor:
+    return Tensor(memory.empty(own.span, own.dtype.storage), own)
+
+
+def _number(name: str, value) -> tuple:
+    """A number and the dtype it stands for."""
+    if isinstance(value, Tensor) and not value._layout.shape:
+        return value.item(), value._layout.dtype
+    if isinstance(value, (str, bytes)) or not isinstance(value, numbers.Number):
+        raise TypeError(f"{name}(): the value must be Number, not {type(value).__name__}")
+    return value, dtypes.of_number(value)
+
+
+def _within(value, dtype: DType):
+    """A number as an integer dtype stores it; RuntimeError where that does not hold it."""
+    if dtype.category != 1:
+        return value
+    whole = np.asarray(math.trunc(value))
+    _check_range(whole, dtype)
+    return int(whole) % 256 if dtype is dtypes.uint8 else whole
+
+
+def _like(name: str, value, what: str):
+    def function(input: Tensor, *, dtype=None, memory_format=None) -> Tensor:
+        expect_tensor(name, input=input)
+        own = like(input._layout, dtype or input._layout.dtype, memory_format)
+        return _fresh(own) if value is None else filled(own, value)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{what} of the shape and dtype of another tensor."
+    return factory(function)
+
+
+zeros_like, ones_like = _like("zeros_like", 0, "Zeros"), _like("ones_like", 1, "Ones")
+empty_like = _like("empty_like", None, "Memory as it comes,")
+
+
+@factory
+def full_like(input: Tensor, fill_value, *, dtype=None, memory_format=None) -> Tensor:
+    """One number everywhere, in the shape and dtype of another tensor."""
+    expect_tensor("full_like", input=input)
+    own = like(input._layout, dtype or input._layout.dtype, memory_format)
+    return filled(own, _within(_number("full_like", fill_value)[0], own.dtype))
 
 
 def _legacy(dtype: DType):
@@ -274,16 +335,16 @@ setattr(Tensor, "_legacy", staticmethod(_legacy(dtypes.float32)))  # noqa: B010
 LEGACY = {f"{d.legacy}Tensor": _legacy(d) for d in dtypes.ALL}
 
 
-def is_tensor(value) -> bool:
-    return isinstance(value, Tensor)
-
-
 def _new(make):
-    def method(self: Tensor, *args, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
-        return make(*args, dtype=self.dtype if dtype is None else dtype, device=device,
-                    requires_grad=requires_grad)
+    def method(self: Tensor, *args, dtype=None, **options) -> Tensor:
+        return make(*args, dtype=self._layout.dtype if dtype is None else dtype, **options)
+
     method.__doc__ = f"As `nbgrad.{make.__name__}`, with the dtype of this tensor."
     return method
 
 
-METHODS = {f"new_{make.__name__}": _new(make) for make in (zeros, ones, full, empty, tensor)}
+METHODS = {f"new_{make.__name__}": _new(make)
+           for make in (zeros, ones, full, empty, empty_strided, tensor)}
+PACKAGE_ONLY = {f.__name__: f for f in (
+    tensor, from_numpy, as_tensor, asarray, frombuffer, zeros, ones, full, empty, scalar_tensor,
+    empty_strided, empty_permuted, zeros_like, ones_like, empty_like, full_like)} | LEGACY

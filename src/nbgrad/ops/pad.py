@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 
+from nbgrad import dtypes
+from nbgrad.dtypes import dtype as DType
+from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.rearrange import framed
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy
-from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.dims import sizes
+from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.index import index_select
 from nbgrad.ops.op import Op
+from nbgrad.ops.shape import narrow
 from nbgrad.tensor import Tensor
 
 
@@ -18,7 +27,8 @@ class ConstantPad(Op):
     name = "ConstantPadNd"
 
     def forward(self, x, pairs, value):
-        out = np.full([n + a + b for n, (a, b) in zip(x.shape, pairs)], value, x.dtype)
+        out = memory.empty(tuple([n + a + b for n, (a, b) in zip(x.shape, pairs)]), x.dtype)
+        out.fill(value)
         inside = tuple([slice(max(a, 0), m - max(b, 0)) for m, (a, b) in zip(out.shape, pairs)])
         taken = tuple([slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, pairs)])
         out[inside] = x[taken]
@@ -32,21 +42,67 @@ class ConstantPad(Op):
 CONSTANT_PAD = ConstantPad()
 
 
-def _reflect(n: int, before: int, after: int) -> np.ndarray:
-    places = np.abs(np.arange(-before, n + after))
-    return np.minimum(places, 2 * (n - 1) - places)
+class OwnPad(Op):
+    """The tensor's own entries around it; attrs (pairs (before, after), mode), none negative."""
+
+    name = "OwnPad"
+
+    def forward(self, x, pairs, mode):
+        return framed(x, [_places(mode, n, a, b) for n, (a, b) in zip(x.shape, pairs)])
+
+    def backward(self, node, grad):
+        return apply(OWN_PAD_BACKWARD, (grad,), (node.layouts[0].shape, *node.attrs))
 
 
-def _replicate(n: int, before: int, after: int) -> np.ndarray:
-    return np.clip(np.arange(-before, n + after), 0, n - 1)
+@lru_cache(256)
+def _places(mode: str, n: int, a: int, b: int) -> np.ndarray:
+    """Which entry of an axis of n stands at every place of the padded one."""
+    places = np.arange(-a, n + b)
+    if mode == "reflect":
+        places = np.abs(places)
+        return np.minimum(places, 2 * (n - 1) - places)
+    return np.clip(places, 0, n - 1) if mode == "replicate" else places % n
 
 
-def _circular(n: int, before: int, after: int) -> np.ndarray:
-    first, rest = max(-before, 0), n + min(before, 0) + min(after, 0)
-    return first + np.arange(-max(before, 0), rest + max(after, 0)) % rest
+class OwnPadBackward(Op):
+    """The adjoint of OwnPad: what was copied outside is added where it came from."""
+
+    name = "OwnPadBackward"
+
+    def forward(self, grad, shape, pairs, mode):
+        grad = grad.copy()
+        inside = _inside(shape, pairs)
+        for d in range(len(shape)):
+            lines = np.moveaxis(grad[inside[:d]], d, 0)
+            for place, source in reversed(_sources(mode, shape[d], *pairs[d])):
+                part = lines[place]
+                lines[source] += part.sum(0, keepdims=True) if mode == "replicate" else part
+        return grad[inside]
+
+    def backward(self, node, grad):
+        return apply(OWN_PAD, (grad,), node.attrs[1:])
 
 
-_PLACES = {"reflect": _reflect, "replicate": _replicate, "circular": _circular}
+OWN_PAD, OWN_PAD_BACKWARD = OwnPad(), OwnPadBackward()
+
+
+def _inside(shape, pairs) -> tuple[slice, ...]:
+    return tuple([slice(a, a + n) for n, (a, _) in zip(shape, pairs)])
+
+
+def _sources(mode: str, n: int, a: int, b: int) -> list[tuple[slice, slice]]:
+    """Where along an axis of n entries, which stand from a on, entries are put, and from where."""
+    end = a + n
+    before, after = {
+        "reflect": (slice(2 * a, a, -1), slice(end - 2, end - 2 - b if b < end - 1 else None, -1)),
+        "replicate": (slice(a, a + 1), slice(end - 1, end)),
+        "circular": (slice(n, n + a), slice(a, a + b)),
+    }[mode]
+    return [pair for pair, count in (((slice(0, a), before), a), ((slice(end, end + b), after), b))
+            if count]
+
+
+MODES = ("constant", "reflect", "replicate", "circular")
 
 
 def pad(input: Tensor, pad, mode: str = "constant", value: float | None = None) -> Tensor:
@@ -64,29 +120,59 @@ def pad(input: Tensor, pad, mode: str = "constant", value: float | None = None) 
         tensor([5., 1., 1., 5., 5.])
     """
     expect_tensor("pad", input=input)
-    sides = tuple(int(p) for p in pad)
-    shape = input._layout.shape
-    rank = len(shape)
+    if not isinstance(pad, (tuple, list)):
+        raise TypeError("pad(): argument 'pad' (position 2) must be tuple of ints, not "
+                        f"{type(pad).__name__}")
+    sides = sizes((), pad)
+    if mode == "constant":
+        return constant_pad_nd(input, sides, 0 if value is None else value)
+    if mode not in MODES:
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    if value is not None and value != 0:
+        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    if mode != "circular" and input.dtype is dtypes.bool_:
+        name = "reflection" if mode == "reflect" else "replication"
+        raise NotImplementedError(f"\"{name}_pad{len(sides) // 2}d\" not implemented for 'Bool'")
+    return _own_entries(input, sides, _pairs(input, sides), mode)
+
+
+def constant_pad_nd(input: Tensor, pad, value=0) -> Tensor:
+    """The tensor with a constant around it, or cut off where a number of `pad` is negative."""
+    expect_tensor("constant_pad_nd", input=input)
+    sides = sizes((), pad)
+    pairs, shape = _pairs(input, sides), input._layout.shape
+    if any(n + a + b < 0 or n + min(a, 0) + min(b, 0) < 0 for n, (a, b) in zip(shape, pairs)):
+        raise RuntimeError(f"pad: the result of padding {list(shape)} by {list(sides)} has a "
+                           "negative dimension: narrow(): length must be non-negative.")
+    return apply(CONSTANT_PAD, (input,), (pairs, _held(value, input._layout.dtype)))
+
+
+def _held(value, dtype: DType):
+    """A number as a dtype holds it; RuntimeError where it does not."""
+    found = number(value)
+    if found is None:
+        raise TypeError(f"pad(): argument 'value' must be a number, not {type(value).__name__}")
+    if dtype.category != 1:
+        return found
+    limit: Any = np.iinfo(dtype.name)
+    if not limit.min <= found <= limit.max:
+        raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
+    return int(found)
+
+
+def _pairs(x: Tensor, sides: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """(before, after) for every axis."""
+    rank = x.dim()
     if len(sides) % 2:
-        raise RuntimeError("Padding length must be divisible by 2")
+        raise RuntimeError(f"Padding length must be divisible by 2, got {len(sides)}")
     if len(sides) > 2 * rank:
         raise RuntimeError("Padding length should be less than or equal to two times the input "
                            f"dimension but got padding length {len(sides)} and input of dimension "
                            f"{rank}")
-    pairs = ((0, 0),) * (rank - len(sides) // 2) + tuple(zip(sides[-2::-2], sides[::-2]))
-    if mode == "constant":
-        if any(n + a + b < 0 or n + min(a, 0) + min(b, 0) < 0 for n, (a, b) in zip(shape, pairs)):
-            raise RuntimeError(f"pad: the result of padding {list(shape)} by {list(sides)} has a "
-                               "negative dimension: narrow(): length must be non-negative.")
-        return apply(CONSTANT_PAD, (input,), (pairs, 0 if value is None else value))
-    if mode not in _PLACES:
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    if value is not None and value != 0:
-        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    return _own_entries(input, sides, pairs, mode)
+    return ((0, 0),) * (rank - len(sides) // 2) + tuple(zip(sides[-2::-2], sides[::-2]))
 
 
-def _own_entries(x: Tensor, sides, pairs, mode: str) -> Tensor:
+def _own_entries(x: Tensor, sides: tuple[int, ...], pairs, mode: str) -> Tensor:
     shape = x._layout.shape
     if len(sides) not in (2, 4, 6) or len(shape) - len(sides) // 2 not in (1, 2):
         raise NotImplementedError(
@@ -96,19 +182,31 @@ def _own_entries(x: Tensor, sides, pairs, mode: str) -> Tensor:
             "  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)\n"
             "  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)")
     for d, (n, (a, b)) in enumerate(zip(shape, pairs)):
-        if mode == "reflect" and max(a, b) >= n:
+        if mode == "reflect" and max(a, b) >= n and (a or b):
             raise RuntimeError(
                 "Argument #4: Padding size should be less than the corresponding input dimension, "
                 f"but got: padding ({a}, {b}) at dimension {d} of input {list(shape)}")
-        if mode == "circular" and max(a, b) > n:
+        rest = n + min(a, 0) + min(b, 0)
+        if mode == "circular" and rest < 0:
+            raise RuntimeError("Negative padding value is resulting in an empty dimension")
+        if mode == "circular" and max(a, b) > rest:
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if n + a + b < (1 if (a or b) else 0) or (n == 0 and (a or b)):
+        if mode != "circular" and (a or b) and (n + a + b < 1 or n == 0):
             raise RuntimeError(f"pad: padding ({a}, {b}) leaves nothing of dimension {d} of input "
                                f"{list(shape)}")
-        if a or b:
-            places = _PLACES[mode](n, a, b)
-            x = index_select(x, d, from_numpy(places.astype(np.int64)))
-    return x
+        if min(a, b) < 0:
+            x = _cut(x, d, n, a, b, mode)
+    return apply(OWN_PAD, (x,), (tuple([(max(a, 0), max(b, 0)) if mode != "reflect" or min(a, b) >= 0
+                                        else (0, 0) for a, b in pairs]), mode))
+
+
+def _cut(x: Tensor, d: int, n: int, a: int, b: int, mode: str) -> Tensor:
+    """An axis of which a negative number of entries is added; a reflected one is finished here."""
+    if mode == "reflect":
+        return index_select(x, d, from_numpy(_places(mode, n, a, b)))
+    start = max(-a, 0)
+    return narrow(x, d, start, n - start - max(-b, 0))
 
 
 FUNCTIONS: dict = {}
+PACKAGE_ONLY = {"constant_pad_nd": constant_pad_nd}

@@ -159,7 +159,7 @@ class Slice(ViewOp):
     def window(self, own, dim, start, length, step):
         shape = own.shape[:dim] + (length,) + own.shape[dim + 1:]
         strides = own.strides[:dim] + (own.strides[dim] * step,) + own.strides[dim + 1:]
-        return shape, strides, own.offset + (start * own.strides[dim] if length else 0)
+        return shape, strides, own.offset + start * own.strides[dim]
 
 
 class Select(ViewOp):
@@ -221,23 +221,29 @@ class AsStridedBackward(Op):
         (grad,) = inputs
         base, shape, strides, offset = attrs
         end = 1 + offset + sum((n - 1) * s for n, s in zip(shape, strides)) if 0 not in shape else 0
-        storage = memory.zeros(max(base.span, end), base.dtype.np)
-        places = np.full(shape, offset, np.int64)
+        lead = max(-offset, 0)
+        storage = memory.zeros(lead + max(base.span, end), base.dtype.np)
+        places = np.full(shape, lead + offset, np.int64)
         for axis, (n, s) in enumerate(zip(shape, strides)):
             places += (np.arange(n) * s).reshape((n,) + (1,) * (len(shape) - 1 - axis))
         add_flat(storage, places.reshape(-1), np.ascontiguousarray(grad._array()).reshape(-1))
-        whole = Tensor(storage, layout(base.dtype, base.shape, base.strides))
+        whole = Tensor(storage, layout(base.dtype, base.shape, base.strides, lead))
         if storage.size == base.numel and base.dense:
             return whole
         return Tensor(whole._array().reshape(-1).copy(), layout(base.dtype, base.shape))
 
     def backward(self, node, grad):
-        base, *window = node.attrs
-        if grad._layout.strides != base.strides:
+        base, shape, strides, offset = node.attrs
+        end = 1 + offset + sum((n - 1) * s for n, s in zip(shape, strides)) if 0 not in shape else 0
+        lead = max(-offset, 0)
+        if lead or end > base.span:  # the window shows storage beside the base, which has no gradient
+            around = (lead + max(base.span, end),)
+            grad = apply(EMBED, (grad,), (AS_STRIDED, around, (base.shape, base.strides, lead)))
+        elif grad._layout.strides != base.strides:
             fresh = Tensor(memory.empty(base.span, base.dtype.np),
                            layout(base.dtype, base.shape, base.strides))
             grad = fresh.copy_(grad) if grad._node is None else grad.contiguous()
-        return view(AS_STRIDED, grad, tuple(window))
+        return view(AS_STRIDED, grad, (shape, strides, offset + lead))
 
 
 VIEW, PERMUTE, TRANSPOSE, T_OP, EXPAND = View(), Permute(), Transpose(), T(), Expand()
@@ -315,16 +321,26 @@ def _filled(grads, shapes) -> list[Tensor]:
 
 
 class Cat(Op):
+    """Tensors one after the other; vectors without elements fit any shape."""
+
     name = "Cat"
 
     def run(self, inputs, attrs) -> Tensor:
         (dim,) = attrs
-        return wrap(np.concatenate([t._array() for t in inputs], axis=dim))
+        arrays = [t._array() for t in inputs]
+        parts = [a for a in arrays if a.shape != (0,)] or arrays[:1]
+        shape = list(parts[0].shape)
+        shape[dim] = sum([a.shape[dim] for a in parts])
+        out = memory.empty(tuple(shape), parts[0].dtype)
+        return wrap(np.concatenate(parts, axis=dim, out=out))
 
     def backward(self, node, grad):
         (dim,) = node.attrs
         parts, start = [], 0
         for following, own in zip(node.next, node.layouts):
+            if own.shape == (0,):
+                parts.append(grad.new_zeros(0))
+                continue
             n = own.shape[dim]
             parts.append(None if following is None
                          else reduce_to(view(SLICE, grad, (dim, start, n, 1)), own))

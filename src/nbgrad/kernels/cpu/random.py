@@ -5,20 +5,21 @@ the block in its low two words and the attempt, for draws that may reject, in it
 four words of 32 bits. A draw of n numbers uses the blocks offset .. offset + advance(n) - 1.
 """
 
-from math import cos, log, pi, sin, sqrt
+from math import pi
 
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.cpu.maths import cos, log, sin, sqrt
+from nbgrad.kernels.options import folded, inline, kernel, parallel_kernel, prange, use_threads
 
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-_ONE, _ZERO = np.uint64(1), np.uint64(0)
+_ONE, _ZERO, _EIGHT = np.uint64(1), np.uint64(0), np.uint64(8)
 
 
-@inline
+@folded
 def philox(c0, c1, c2, c3, k0, k1):
     """Four random words of a counter and a key; words are uint64 that hold 32 bits."""
     for _ in range(10):
@@ -28,7 +29,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@inline
+@folded
 def _block(seed, offset, i):
     """The four words of block i of a draw."""
     b = offset + np.uint64(i)
@@ -70,33 +71,32 @@ def _below(word, limit, seed, offset, i):
         word = _word64(w, i)
 
 
-@inline
+@folded
 def _uniform32(word):
     """[0, 1) in steps of 2**-24."""
     return np.float32(word >> np.uint64(8)) * np.float32(2.0**-24)
 
 
-@inline
+@folded
 def _uniform64(low, high):
     """[0, 1) in steps of 2**-53."""
     return np.float64(((high << _HALF) | low) >> np.uint64(11)) * 2.0**-53
 
 
-@inline
-def _polar32(a, b):
-    """Two independent normal numbers from two words (Box-Muller)."""
-    # (word + 1/2) / 2**32 is never zero.
-    radius = sqrt(np.float32(-2) * log(np.float32((np.float64(a) + 0.5) * 2.0**-32)))
-    angle = np.float32(2 * pi) * _uniform32(b)
-    return radius * cos(angle), radius * sin(angle)
+# Two independent normal numbers are radius * cos(angle) and radius * sin(angle) (Box-Muller). The
+# blocks of a strip are made first, so that the loop over the radii and angles is arithmetic alone.
+_STRIP = 256
 
 
-@inline
-def _polar64(w):
-    """The same from four words, to double precision."""
-    radius = sqrt(-2.0 * log(1.0 - _uniform64(w[0], w[1])))
-    angle = 2.0 * pi * _uniform64(w[2], w[3])
-    return radius * cos(angle), radius * sin(angle)
+@folded
+def _radius32(bits):
+    # (31 bits + 1/2) / 2**31 is never zero
+    return sqrt(np.float32(-2) * log((np.float32(bits) + np.float32(0.5)) * np.float32(2.0**-31)))
+
+
+@folded
+def _angle32(bits):
+    return np.float32(2 * pi * 2.0**-24) * np.float32(bits)
 
 
 # Outputs are padded to whole blocks: four numbers of 32 bits or two of 64.
@@ -116,15 +116,40 @@ def _uniform64_loop(y, seed, offset):
 
 
 def _normal32_loop(y, seed, offset):
-    for i in prange(y.shape[0]):
-        w = _block(seed, offset, i)
-        y[i, 0], y[i, 1] = _polar32(w[0], w[1])
-        y[i, 2], y[i, 3] = _polar32(w[2], w[3])
+    count = y.shape[0]
+    for strip in prange((count + _STRIP - 1) // _STRIP):
+        lo = strip * _STRIP
+        n = min(_STRIP, count - lo)
+        words, parts = np.empty((4, _STRIP), np.int32), np.empty((4, _STRIP), np.float32)
+        for i in range(n):
+            a, b, c, d = _block(seed, offset, lo + i)
+            words[0, i], words[1, i] = np.int32(a >> _ONE), np.int32(b >> _EIGHT)
+            words[2, i], words[3, i] = np.int32(c >> _ONE), np.int32(d >> _EIGHT)
+        for k in range(0, 4, 2):
+            drawn, turn, cosines, sines = words[k], words[k + 1], parts[k], parts[k + 1]
+            for i in range(n):
+                r, t = _radius32(drawn[i]), _angle32(turn[i])
+                cosines[i], sines[i] = r * cos(t), r * sin(t)
+        for i in range(n):
+            for j in range(4):
+                y[lo + i, j] = parts[j, i]
 
 
 def _normal64_loop(y, seed, offset):
-    for i in prange(y.shape[0]):
-        y[i, 0], y[i, 1] = _polar64(_block(seed, offset, i))
+    count = y.shape[0]
+    for strip in prange((count + _STRIP - 1) // _STRIP):
+        lo = strip * _STRIP
+        n = min(_STRIP, count - lo)
+        drawn, turn = np.empty(_STRIP), np.empty(_STRIP)
+        cosines, sines = np.empty(_STRIP), np.empty(_STRIP)
+        for i in range(n):
+            w = _block(seed, offset, lo + i)
+            drawn[i], turn[i] = _uniform64(w[0], w[1]), _uniform64(w[2], w[3])
+        for i in range(n):
+            r, t = sqrt(-2.0 * log(1.0 - drawn[i])), 2.0 * pi * turn[i]
+            cosines[i], sines[i] = r * cos(t), r * sin(t)
+        for i in range(n):
+            y[lo + i, 0], y[lo + i, 1] = cosines[i], sines[i]
 
 
 def _randint_loop(y, low, limit, seed, offset):

@@ -1,0 +1,110 @@
+"""The keywords that every function making a tensor takes, and how a tensor like another lies."""
+
+from __future__ import annotations
+
+import functools
+
+from nbgrad import devices, dtypes
+from nbgrad.dtypes import dtype as DType
+from nbgrad.kernels.layout import Layout, layout
+from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.out import fit, with_keywords
+from nbgrad.ops.write import copy_
+from nbgrad.tensor import Tensor
+
+
+def factory(function):
+    """Gives a function of sizes or numbers and `dtype` (None for its default) the other keywords.
+
+    They are `out`, `layout`, `device`, `requires_grad` and `pin_memory`.
+    """
+    name = function.__name__
+
+    @functools.wraps(function)
+    def make(*args, out: Tensor | None = None, dtype=None, layout=None, device=None,
+             requires_grad: bool = False, pin_memory: bool = False, **options) -> Tensor:
+        if layout is not None or device is not None or pin_memory:
+            check_place(name, layout, device, pin_memory)
+        asked = None if dtype is None else dtype_of(name, dtype)
+        if out is not None:
+            expect_tensor(name, out=out)
+            made = _made(function, args, asked or out._layout.dtype, options)
+            return _into(name, out, asked, made)
+        made = _made(function, args, asked, options)
+        return made.requires_grad_() if requires_grad else made
+
+    return with_keywords(make, function, make)
+
+
+def _made(function, args: tuple, dtype: DType | None, options: dict) -> Tensor:
+    """What the function makes; in 16-bit floats by way of float32 where it does not know them."""
+    try:
+        return function(*args, dtype=dtype, **options)
+    except dtypes.InHalf as found:
+        wide = [t.float() if isinstance(t, Tensor) and t.dtype.half else t for t in args]
+        return function(*wide, dtype=dtypes.float32, **options).to(found.dtype)
+
+
+def _into(name: str, out: Tensor, asked: DType | None, made: Tensor) -> Tensor:
+    if asked not in (None, out._layout.dtype):
+        raise RuntimeError(f"dtype {asked.legacy} does not match dtype of out parameter "
+                           f"({out._layout.dtype.legacy})")
+    fit(out, made._layout.shape)
+    return copy_(out, made)
+
+
+def check_place(name: str, layout, device, pin_memory: bool) -> None:
+    """Refuse memory that this build does not have."""
+    if layout not in (None, "strided"):
+        raise TypeError(f"{name}(): argument 'layout' must be torch.layout, not "
+                        f"{type(layout).__name__}: tensors are nbgrad.strided")
+    devices.resolve(device)
+    if pin_memory:
+        raise RuntimeError("pin_memory=True requires a CUDA or other accelerator backend; no pinned "
+                           "memory allocator is available on this system.")
+
+
+def dtype_of(name: str, dtype) -> DType:
+    """The dtype an argument stands for: Python's float is float64, as in NumPy."""
+    if isinstance(dtype, DType):
+        return dtype
+    if dtype is float:
+        return dtypes.float64
+    if isinstance(dtype, str):
+        raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not str")
+    return dtypes.as_dtype(dtype)
+
+
+def default(dtype: DType | None) -> DType:
+    """The dtype asked for, or the default one of floats."""
+    return dtypes.get_default_dtype() if dtype is None else dtype
+
+
+def like(own: Layout, dtype: DType, memory_format=None) -> Layout:
+    """The layout of a fresh tensor in the order of another's axes, without gaps."""
+    shape = own.shape
+    if memory_format == "channels_last":
+        return layout(dtype, shape, _strides(shape, (0, 2, 3, 1)))
+    if memory_format == "contiguous_format" or own.contiguous:
+        return layout(dtype, shape)
+    if own.dense:
+        return layout(dtype, shape, own.strides)
+    if any(s == 0 and n > 1 for s, n in zip(own.strides, shape)):
+        return layout(dtype, shape)
+    order = sorted(range(len(shape)), key=lambda k: -own.strides[k])
+    return layout(dtype, shape, _strides(shape, tuple(order)))
+
+
+def permuted(dtype: DType, shape: tuple[int, ...], order: tuple[int, ...]) -> Layout:
+    """A layout without gaps whose axes lie in this order, the outermost first."""
+    return layout(dtype, shape, _strides(shape, order))
+
+
+def _strides(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    if len(order) != len(shape):
+        raise RuntimeError(f"required rank {len(order)} tensor to use channels_last format")
+    strides, step = [1] * len(shape), 1
+    for k in reversed(order):
+        strides[k] = step
+        step *= max(shape[k], 1)
+    return tuple(strides)
