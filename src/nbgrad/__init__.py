@@ -2,11 +2,14 @@
 
 __version__ = "0.1.0"
 
+from math import e, inf, nan, pi
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from nbgrad import autograd
 from nbgrad.config import quiet_collector as _quiet_collector
 from nbgrad.devices import device
 from nbgrad.dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
-from nbgrad.dtypes import float32, float64, int8, int16, int32, int64, uint8
+from nbgrad.dtypes import bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
 from nbgrad.engine.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from nbgrad.kernels.memory import empty_cache
 from nbgrad.kernels.options import get_num_threads, set_num_threads
@@ -19,13 +22,16 @@ from nbgrad.dtypes import bool_ as bool
 from nbgrad.errors import CheckpointError, DataError
 from nbgrad.io import load, save
 
-float, double = float32, float64
+float, double, half = float32, float64, float16
 short, int, long = int16, int32, int64
+newaxis = None
 strided = "strided"
 contiguous_format, preserve_format, channels_last = (
     "contiguous_format", "preserve_format", "channels_last")
-globals().update(_methods.PACKAGE_ONLY | _methods.FUNCTIONS)
+if _TYPE_CHECKING:
+    from nbgrad.stubs import *
+globals().update(_methods.PACKAGE)
 
-from nbgrad import data, models, nn, optim, utils
+from nbgrad import data, linalg, models, nn, optim, random, utils
 
 _quiet_collector()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np

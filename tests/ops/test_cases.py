@@ -48,7 +48,7 @@ def evaluate(library, text, operands):
 
 
 def plain(value):
-    return value.detach().numpy() if hasattr(value, "detach") else np.asarray(value)
+    return value.detach().numpy(force=True) if hasattr(value, "detach") else np.asarray(value)
 
 
 def agree(ours, theirs, tolerance=1e-9, dtype=True):
@@ -72,7 +72,7 @@ def seeds(library, outputs, number):
 
 
 def gradients(library, leaves, outputs, twice):
-    """First gradients, and those of a random sum of them."""
+    """First gradients, and those of a random sum of them: zeros where they are no functions."""
     wanted = [t for t in leaves if t.requires_grad]
     outputs = [t for t in outputs if hasattr(t, "requires_grad") and t.requires_grad]
     if not outputs:
@@ -81,10 +81,12 @@ def gradients(library, leaves, outputs, twice):
     first = library.autograd.grad(outputs, wanted, seeds(library, outputs, 3), **options)
     found = [g for g in first if g is not None]
     total = [g for g in found if g.requires_grad]
-    if not twice or not total:
+    if not twice:
         return [found]
-    weighted = sum((g * w).sum() for g, w in zip(total, seeds(library, total, 4)))
-    second = library.autograd.grad(weighted, wanted, allow_unused=True)
+    second = [None] * len(wanted)
+    if total:
+        weighted = sum((g * w).sum() for g, w in zip(total, seeds(library, total, 4)))
+        second = library.autograd.grad(weighted, wanted, allow_unused=True)
     zero = [np.zeros(tuple(t.shape)) if g is None else plain(g) for g, t in zip(second, wanted)]
     return [found, [library.from_numpy(np.array(z)) for z in zero]]
 
@@ -106,7 +108,7 @@ def compare(case, text, lie=lambda t: t):
 def test_values_and_gradients(case):
     ours, theirs = compare(case, case.call)
     for x, y in zip(ours[0], theirs[0]):
-        if isinstance(y, torch.Tensor) and y._is_view():
+        if isinstance(y, torch.Tensor) and y._is_view() and y._base.is_leaf and y.numel():
             assert x._is_view() and x.stride() == y.stride()
             assert x.storage_offset() == y.storage_offset()
 
@@ -151,7 +153,7 @@ def attempt(library, case, dtype):
         return error
 
 
-@each(CASES, dtypes=True)
+@each([c for c in CASES if any(a.dtype.kind == "f" for a in arrays(c))], dtypes=True)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtypes(case, dtype):
     ours, theirs = (attempt(library, case, dtype) for library in (nbgrad, torch))

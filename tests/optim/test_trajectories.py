@@ -22,6 +22,25 @@ CASES = [
     ("AdamW", {}),
     ("AdamW", {"lr": 0.1, "betas": (0.5, 0.99), "weight_decay": 0.5}),
     ("AdamW", {"lr": 0.05, "weight_decay": 0.0, "amsgrad": True, "maximize": True}),
+    ("RMSprop", {}),
+    ("RMSprop", {"lr": 0.1, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    ("RMSprop", {"lr": 0.05, "momentum": 0.9}),
+    ("RMSprop", {"lr": 0.05, "centered": True, "eps": 1e-2}),
+    ("RMSprop", {"lr": 0.05, "centered": True, "momentum": 0.5, "weight_decay": 0.1, "eps": 1e-2}),
+    ("Adagrad", {}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5,
+                 "eps": 1e-3, "maximize": True}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    ("Adamax", {}),
+    ("Adamax", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    ("NAdam", {}),
+    ("NAdam", {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1, "momentum_decay": 0.1}),
+    ("NAdam", {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}),
+    ("RAdam", {}),
+    ("RAdam", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
+    ("RAdam", {"lr": 0.1, "betas": (0.5, 0.7), "weight_decay": 0.1, "decoupled_weight_decay": True,
+               "maximize": True}),
 ]
 SHAPES = [(), (0,), (1,), (63,), (3, 5), (70001,)]
 
@@ -54,6 +73,10 @@ def test_trajectory(name, options, dtype):
         for p, q in pairs:
             np.testing.assert_allclose(
                 q.detach().numpy(), p.detach().numpy(), tolerance, tolerance)
+    for (p, q), kept in zip(pairs, theirs.state_dict()["state"].values()):
+        assert {k for k, v in kept.items() if v is not None} == {
+            k for k, v in ours.state[q].items() if v is not None}
+    assert set(theirs.state_dict()["param_groups"][0]) == set(ours.state_dict()["param_groups"][0])
 
 
 def test_the_rest_of_a_shared_storage_is_left_alone():

@@ -48,7 +48,7 @@ def reduction(name: str, *, pre=x, combine=u + v, identity=0, post=s, d=None, pa
 
 _larger = select(ne(v, v), v, select(v > u, v, u))
 _smaller = select(ne(v, v), v, select(v < u, v, u))
-_shared = select(eq(x, y), 1 / k, 0)
+_shared = select(eq(x, y), 1, 0) / k
 
 sum_ = reduction("sum", d=1, kind="sum")
 mean = reduction("mean", post=s / n, d=1 / n)
@@ -70,6 +70,6 @@ logsumexp = reduction("logsumexp", pre=exp(x - m), post=log(s) + m, d=exp(x - y)
                       middle="finite_amax")
 norm1 = reduction("norm1", pre=abs_(x), d=ROWS["sign"](x))
 norm2 = reduction("norm2", pre=x * x, post=sqrt(s), d=select(eq(y, 0), 0, x / y))
-norm0 = reduction("norm0", pre=_truth, d=0)
+norm0 = reduction("norm0", pre=_truth)
 normp = reduction("normp", pre=pow_(abs_(x), p), post=pow_(s, 1 / p), params="p",
                   d=select(eq(x, 0), 0, ROWS["sign"](x) * pow_(abs_(x) / y, p - 1)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from nbgrad.formulas.elementwise import maximum, sqrt
+from nbgrad.formulas.elementwise import abs_, maximum, sqrt
 from nbgrad.formulas.expr import Expr, eq, select, var
 
 UPDATES: dict[str, Update] = {}
@@ -77,3 +77,54 @@ def _stepped(spread: Expr) -> Expr:
 adam = update("adam", _numbers, p=_stepped(second), exp_avg=first, exp_avg_sq=second)
 amsgrad = update("amsgrad", _numbers, p=_stepped(highest), exp_avg=first, exp_avg_sq=second,
                  max_exp_avg_sq=highest)
+
+# RMSprop (Hinton 2012), centered by the running mean of the gradient (Graves 2013), with momentum
+alpha, gain, eps = map(var, ("alpha", "gain", "eps"))
+square_avg, grad_avg, acc_delta, exp_inf = map(
+    var, ("square_avg", "grad_avg", "acc_delta", "exp_inf"))
+_square = alpha * square_avg + gain * (descent * descent)
+_mean = grad_avg + gain * (descent - grad_avg)
+_scaled = descent / (sqrt(_square) + eps)
+_centered = descent / (sqrt(_square - _mean * _mean) + eps)
+_names = "decay sign lr alpha gain eps"
+
+
+def _rolled(step: Expr) -> Expr:
+    return mu * momentum_buffer + step
+
+
+rmsprop = update("rmsprop", _names, p=p - lr * _scaled, square_avg=_square)
+rmsprop_centered = update("rmsprop_centered", _names, p=p - lr * _centered, square_avg=_square,
+                          grad_avg=_mean)
+rmsprop_momentum = update("rmsprop_momentum", f"{_names} mu", p=p - lr * _rolled(_scaled),
+                          square_avg=_square, momentum_buffer=_rolled(_scaled))
+rmsprop_both = update("rmsprop_both", f"{_names} mu", p=p - lr * _rolled(_centered),
+                      square_avg=_square, momentum_buffer=_rolled(_centered), grad_avg=_mean)
+
+# Adagrad (Duchi et al. 2011); the state is called "sum" in a checkpoint
+_total = var("sum") + descent * descent
+adagrad = update("adagrad", "decay sign lr eps", p=p - lr * (descent / (sqrt(_total) + eps)),
+                 sum=_total)
+
+# Adadelta (Zeiler 2012)
+_delta = sqrt(acc_delta + eps) / sqrt(_square + eps) * descent
+adadelta = update("adadelta", _names, p=p - lr * _delta, square_avg=_square,
+                  acc_delta=alpha * acc_delta + gain * (_delta * _delta))
+
+# Adamax (Kingma & Ba 2015): the largest gradient in the place of the mean square
+_largest = maximum(beta2 * exp_inf, abs_(descent) + eps)
+_lerped = exp_avg + gain1 * (descent - exp_avg)
+adamax = update("adamax", "decay sign gain1 beta2 rate eps", p=p - rate * (_lerped / _largest),
+                exp_avg=_lerped, exp_inf=_largest)
+
+# NAdam (Dozat 2016): a step with the gradient (now) and one with the coming momentum (next). RAdam
+# (Liu et al. 2020): Adam's step with another rate, and without the spread while that is uncertain.
+now, coming = map(var, ("now", "coming"))
+nadam = update("nadam", "decay sign shrink gain1 beta2 gain2 now coming floor",
+               p=p * shrink - (now * descent + coming * _lerped) / (sqrt(second) + floor),
+               exp_avg=_lerped, exp_avg_sq=second)
+radam = update("radam", "decay sign shrink gain1 beta2 gain2 rate floor",
+               p=p * shrink - rate * _lerped / (sqrt(second) + floor), exp_avg=_lerped,
+               exp_avg_sq=second)
+radam_early = update("radam_early", "decay sign shrink gain1 beta2 gain2 rate floor",
+                     p=p * shrink - rate * _lerped, exp_avg=_lerped, exp_avg_sq=second)

@@ -56,13 +56,22 @@ def body(spec: Spec, dtypes: tuple[DType, ...]) -> source.Body:
             loads.append("{}" if d.name == "bool" else f"({load} != 0)")
         else:
             loads.append(load if known == compute else f"np.{compute}({load})")
-    as_bool = spec.kind not in ("bool", "logical")
-    stores = tuple(_HALVES[r.name][1] if r.half else
-                   "({}) != 0" if r.name == "bool" and as_bool else "{}" for r in spec.results)
+    stores = tuple(_store(r, spec.kind, compute) for r in spec.results)
     return source.Body(spec.name, spec.outputs, spec.inputs, spec.params, tuple(loads), stores,
                        compute, spec.origin, spec.into)
 
 
+def _store(result: DType, kind: str, compute: str) -> str:
+    """The template that turns a value into an element of a dtype."""
+    if result.half:
+        return _HALVES[result.name][1]
+    if result.name == "bool" and kind not in ("bool", "logical"):
+        return "({}) != 0"
+    # What a machine makes of a float outside the range of a small integer is its own affair.
+    return "np.int32({})" if result.name in _SMALL and compute.startswith("float") else "{}"
+
+
+_SMALL = {"uint8", "int8", "int16"}
 #: How 16-bit floats are read and written.
 _HALVES = {"float16": ("math.from_half({})", "math.to_half(np.float32({}))"),
            "bfloat16": ("math.from_bfloat16({})", "math.to_bfloat16(np.float32({}))")}

@@ -5,44 +5,119 @@ from __future__ import annotations
 import warnings
 
 from nbgrad.ops import pad as _pad
-from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.conv import conv1d, conv2d, conv_transpose2d
+from nbgrad.ops.activations import celu as _celu
+from nbgrad.ops.activations import celu_, hardshrink, prelu, real
+from nbgrad.ops.apply import apply_
+from nbgrad.ops.attention import multi_head_attention_forward, scaled_dot_product_attention
+from nbgrad.ops.bag import embedding_bag
+from nbgrad.ops.class_loss import cross_entropy, nll_loss
+from nbgrad.ops.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from nbgrad.ops.ctc import ctc_loss
+from nbgrad.ops.distance import cosine_similarity, pairwise_distance, pdist
+from nbgrad.ops.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
+from nbgrad.ops.einsum import bilinear
 from nbgrad.ops.elementwise import OPS
 from nbgrad.ops.embedding import embedding, one_hot
 from nbgrad.ops.family import expect_float, expect_tensor
+from nbgrad.ops.fold import fold, unfold
+from nbgrad.ops.grid import affine_grid, grid_sample
 from nbgrad.ops.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    cross_entropy,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
     huber_loss,
     kl_div,
     l1_loss,
+    margin_ranking_loss,
     mse_loss,
-    nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
+    soft_margin_loss,
+)
+from nbgrad.ops.margin_loss import (
+    cosine_embedding_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 from nbgrad.ops.matmul import linear
 from nbgrad.ops.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-from nbgrad.ops.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
-from nbgrad.ops.random import dropout, dropout2d
+from nbgrad.ops.pool import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool1d_with_indices,
+    max_pool2d,
+    max_pool2d_with_indices,
+    max_pool3d,
+    max_pool3d_with_indices,
+)
+from nbgrad.ops.pool_adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
+    adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices,
+)
+from nbgrad.ops.rearrange import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from nbgrad.ops.reductions import norm as _norm
-from nbgrad.ops.shape import axis, chunk, permute, reshape
+from nbgrad.ops.resample import interpolate, local_response_norm, upsample
+from nbgrad.ops.shape import axis, chunk
 from nbgrad.ops.softmax import log_softmax as _log_softmax
 from nbgrad.ops.softmax import softmax as _softmax
+from nbgrad.ops.unpool import max_unpool1d, max_unpool2d, max_unpool3d
 from nbgrad.tensor import Tensor
 
 pad = _pad.pad
 
 __all__ = [
-    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "celu", "conv1d", "conv2d", "conv_transpose2d",
-    "cosine_similarity", "cross_entropy", "dropout", "dropout2d", "elu", "elu_", "embedding",
-    "gelu", "glu", "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_",
-    "huber_loss", "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_",
-    "linear", "log_softmax", "logsigmoid", "max_pool2d", "mish", "mse_loss", "nll_loss",
-    "normalize", "one_hot", "pad", "prelu", "relu", "relu6", "relu_", "rms_norm", "selu", "selu_",
-    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softmin", "softplus", "softshrink", "softsign",
-    "tanh", "tanhshrink", "threshold", "threshold_", "unfold",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d", "adaptive_max_pool3d_with_indices", "affine_grid", "alpha_dropout",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d",
+    "dropout3d", "elu", "elu_", "embedding", "embedding_bag", "feature_alpha_dropout", "fold",
+    "gaussian_nll_loss", "gelu", "glu", "grid_sample", "group_norm", "hardshrink", "hardsigmoid",
+    "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm",
+    "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear",
+    "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d",
+    "margin_ranking_loss", "max_pool1d", "max_pool1d_with_indices", "max_pool2d",
+    "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices", "max_unpool1d",
+    "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward",
+    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
+    "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm",
+    "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
+    "tanhshrink", "threshold", "threshold_", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss", "unfold", "upsample",
 ]
 
 
@@ -84,7 +159,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     """x where positive, else negative_slope * x."""
     expect_tensor("leaky_relu", input=input)
     expect_float("leaky_relu_cpu", input._layout)
-    return _row("leaky_relu", input, (float(negative_slope),), inplace)
+    return _row("leaky_relu", input, (real("leaky_relu", "negative_slope", negative_slope),), inplace)
 
 
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -102,7 +177,7 @@ def _float_row(name: str, input: Tensor, attrs: tuple = (), inplace: bool = Fals
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, else alpha * (exp(x) - 1)."""
-    return _float_row("elu", input, (float(alpha),), inplace)
+    return _float_row("elu", input, (real("elu", "alpha", alpha),), inplace)
 
 
 def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
@@ -122,12 +197,10 @@ def selu_(input: Tensor) -> Tensor:
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, else alpha * (exp(x / alpha) - 1)."""
-    if alpha == 0:
-        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return _float_row("celu", input, (float(alpha),), inplace, "elu_cpu")
+    return celu_(input, alpha) if inplace else _celu(input, alpha)
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """x times the normal distribution function of x, or its approximation by "tanh"."""
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
@@ -147,7 +220,8 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta; x itself where beta * x exceeds the threshold."""
-    return _float_row("softplus", input, (float(beta), float(threshold)))
+    numbers = real("softplus", "beta", beta), real("softplus", "threshold", threshold)
+    return _float_row("softplus", input, numbers)
 
 
 def softsign(input: Tensor) -> Tensor:
@@ -163,11 +237,6 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * hardsigmoid(x)."""
     return _float_row("hardswish", input, (), inplace)
-
-
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x where |x| > lambd, else 0."""
-    return _float_row("hardshrink", input, (float(lambd),))
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
@@ -208,24 +277,13 @@ def tanh(input: Tensor) -> Tensor:
     return _row("tanh", input)
 
 
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x where positive, else weight * x; one weight for all, or one a channel (axis 1)."""
-    expect_tensor("prelu", input=input, weight=weight)
-    shape, count = input._layout.shape, weight._layout.numel
-    channels = shape[1] if len(shape) > 1 else 1
-    if count not in (1, channels):
-        raise RuntimeError("Mismatch of parameter numbers and input channel size. Found parameter "
-                           f"numbers = {count} and channel size = {channels}.")
-    if len(weight._layout.shape) > 1:
-        raise RuntimeError("prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
-                           f"{len(weight._layout.shape)}")
-    w = reshape(weight, (-1,) + (1,) * max(len(shape) - 2, 0) if count > 1 else (1,) * len(shape))
-    return apply(OPS["prelu"], (input, w))
-
-
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a * sigmoid(b), where a and b are the halves of the input along `dim`."""
     expect_tensor("glu", input=input)
+    expect_float("glu_cpu", input._layout)
+    if not input._layout.shape:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    expect_float("glu_cpu", input._layout)
     d = axis(input, dim)
     n = input._layout.shape[d]
     if n % 2:
@@ -260,22 +318,3 @@ def softmin(input: Tensor, dim: int | None = None, dtype=None) -> Tensor:
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x divided by its p-norm along `dim`, or by eps where that is larger."""
     return input / _norm(input, p, dim, True).clamp_min(eps)
-
-
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The sum of x1 * x2 along `dim` over the product of their norms, each at least eps."""
-    lengths = [_norm(x, 2, dim, True).clamp_min(eps) for x in (x1, x2)]
-    return (x1 / lengths[0] * (x2 / lengths[1])).sum(dim)
-
-
-def unfold(input: Tensor, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
-    """The windows of (N, C, H, W) or (C, H, W) as columns: (N, C * kh * kw, windows)."""
-    pairs = [(v, v) if isinstance(v, int) else tuple(v)
-             for v in (kernel_size, dilation, padding, stride)]
-    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = pairs
-    batched = input.dim() == 4
-    x = pad(input if batched else input.unsqueeze(0), (pw, pw, ph, ph))
-    x = x.unfold(2, dh * (kh - 1) + 1, sh).unfold(3, dw * (kw - 1) + 1, sw)[..., ::dh, ::dw]
-    n, c, oh, ow = x._layout.shape[:4]
-    columns = reshape(permute(x, 0, 1, 4, 5, 2, 3), (n, c * kh * kw, oh * ow))
-    return columns if batched else columns.squeeze(0)

@@ -23,6 +23,7 @@ from nbgrad.kernels.memory import maker
 from nbgrad.ops.apply import BOTH, INPUT, ONLY_OUTPUT, ONLY_OUTPUTS, apply, keep
 from nbgrad.ops.op import Op
 from nbgrad.ops.pair import Pair, pair_of
+from nbgrad.ops.refusals import refuse
 from nbgrad.tensor import Saved, Tensor
 
 _NEEDS = ((False, False), (True, False), (False, True), (True, True))
@@ -186,16 +187,14 @@ class Elementwise(Op):
         if kind == "where":
             layouts = tuple([l for l, name in zip(layouts, self.row.inputs) if name != "c"])
         common = promote(layouts, numbers)
+        refuse(self.row.name, common,
+               tuple([l.dtype for l in layouts]) + tuple(map(dtypes.of_number, numbers)))
         if kind == "float" and common.category < 2:
             common = dtypes.get_default_dtype()
-        if kind == "bits" and common.category == 2:
-            raise RuntimeError(f"\"{self.row.name}\" not implemented for '{common.legacy}'")
         if kind in ("bool", "logical"):
             return common, dtypes.bool_
         if common is dtypes.bool_ and self.row.name in ("square", "cube"):
             common = dtypes.int64  # the exponent is an int
-        if common is dtypes.bool_ and self.row.name.split("_")[0] in _NO_BOOL:
-            raise RuntimeError(_NO_BOOL[self.row.name.split("_")[0]])
         return common, common
 
     def backward(self, node: Node, grad: Tensor):
@@ -333,14 +332,6 @@ _SHARED = ("unsupported operation: more than one element of the written-to tenso
 _OVERLAP = ("unsupported operation: some elements of the input tensor and the written-to tensor "
             "refer to a single memory location. Please clone() the tensor before performing the "
             "operation.")
-_NO_BOOL = {
-    "sub": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
-           "`logical_xor()` operator instead.",
-    "rsub": "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying "
-            "to invert a mask, use the `~` or `logical_not()` operator instead.",
-    "neg": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
-           "invert a mask, use the `~` or `logical_not()` operator instead.",
-}
 
 
 def _mismatch(layouts: tuple[Layout, ...]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numbers
+from collections import namedtuple
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,17 @@ def expect_float(kernel: str, own: Layout) -> None:
     """NotImplementedError in PyTorch's words for a dtype that a kernel lacks."""
     if own.dtype.category != 2:
         raise NotImplementedError(f'"{kernel}" not implemented for \'{own.dtype.legacy}\'')
+
+
+def named(name: str, *fields: str) -> Any:
+    """A named tuple that prints as PyTorch's return types do."""
+    base: Any = namedtuple(name, fields or ["values", "indices"])  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        rows = ",\n".join(f"{field}={value!r}" for field, value in self._asdict().items())
+        return f"nbgrad.return_types.{name}(\n{rows})"
+
+    return type(name, (base,), {"__repr__": __repr__, "__slots__": ()})
 
 
 def number(value):

@@ -22,7 +22,7 @@ from nbgrad.kernels.matmul import Plan
 from nbgrad.kernels.memory import maker
 from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import reduce_to
-from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.op import Op
 from nbgrad.ops.shape import expand, reshape, squeeze, unsqueeze
 from nbgrad.tensor import Tensor
@@ -139,6 +139,12 @@ class AddProduct(Op):
         return kernels.product(a, b, ta, tb, c) if rides and c.contiguous else None
 
     def _apart(self, c: Tensor, a: Tensor, b: Tensor, ta, tb, beta, alpha) -> Tensor:
+        for name, v in (("beta", beta), ("alpha", alpha)):
+            if number(v) is None:
+                raise TypeError(f"argument '{name}' must be Number, not {type(v).__name__}")
+            if isinstance(v, float) and a._layout.dtype.category < 2:
+                raise RuntimeError(f"For integral input tensors, argument {name} must not be a "
+                                   "floating point number.")
         out = self.product.run((a, b), (ta, tb))
         y = out._array()
         if alpha != 1:
@@ -417,6 +423,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta=1, alpha=1) -> Tens
                            f"{len(a.shape) if len(a.shape) != 2 else len(b.shape)}-D tensor")
     _check_depth(*a.shape, *b.shape)
     _check_addend(input._layout, a, b, (a.shape[0], b.shape[1]))
+    _check_dtype(a, b)
     return apply(ADDMM, (input, mat1, mat2), (False, False, beta, alpha))
 
 
@@ -429,28 +436,6 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta=1, alpha=1) -
     return apply(BADDBMM, (input, batch1, batch2), (False, False, beta, alpha))
 
 
-def _added(input: Tensor, product: Tensor, beta, alpha) -> Tensor:
-    product = product if alpha == 1 else product * alpha
-    if beta == 0:
-        return product
-    return (input if beta == 1 else input * beta) + product
-
-
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta=1, alpha=1) -> Tensor:
-    """beta * input + alpha * mat @ vec."""
-    expect_tensor("addmv", input=input, mat=mat, vec=vec)
-    own, a, v = input._layout.shape, mat._layout.shape, vec._layout.shape
-    if len(a) == 2 and len(v) == 1 and (a[1] != v[0] or own not in ((), (1,), a[:1])):
-        raise RuntimeError(f"size mismatch, got input ({own[0] if own else 1}), mat "
-                           f"({a[0]}x{a[1]}), vec ({v[0]})")
-    return _added(input, mv(mat, vec), beta, alpha)
-
-
-def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta=1, alpha=1) -> Tensor:
-    """beta * input + alpha * the sum of all products of two stacks, (b, m, k) and (b, k, n)."""
-    return _added(input, bmm(batch1, batch2).sum(0), beta, alpha)
-
-
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of two vectors, (m,) and (n,), as a matrix (m, n)."""
     expect_tensor("outer", input=input, vec2=vec2)
@@ -459,15 +444,6 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
             raise RuntimeError(f"outer: Expected 1-D argument {name}, but got "
                                f"{len(t._layout.shape)}-D")
     return unsqueeze(input, 1) * vec2
-
-
-def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta=1, alpha=1) -> Tensor:
-    """beta * input + alpha * outer(vec1, vec2)."""
-    for name, t in (("vec1", vec1), ("vec2", vec2)):
-        if len(t._layout.shape) != 1:
-            raise RuntimeError(f"addr: Expected 1-D argument {name}, but got "
-                               f"{len(t._layout.shape)}-D")
-    return _added(input, outer(vec1, vec2), beta, alpha)
 
 
 def inner(input: Tensor, other: Tensor) -> Tensor:
@@ -498,6 +474,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is not None and _known(ADDMM, _LINEAR, bias, input, weight):
         return apply(ADDMM, (bias, input, weight), _LINEAR)
     expect_tensor("linear", input=input, weight=weight)
+    if bias is not None:
+        expect_tensor("linear", bias=bias)
     x, w = input._layout, weight._layout
     if len(w.shape) == 1:
         product = matmul(input, weight)
@@ -509,8 +487,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         rows = reshape(input, (math.prod(x.shape[:-1]), x.shape[-1] if x.shape else 1))
         return reshape(linear(rows, weight, bias), x.shape[:-1] + w.shape[:1])
     _check_depth(*x.shape, *reversed(w.shape))
+    _check_dtype(x, w)
     if bias is None:
-        _check_dtype(x, w)
         return apply(MM, (input, weight), (False, True))
     c = bias._layout
     if not (x.dtype is w.dtype is c.dtype and c.shape == w.shape[:1]):
@@ -519,5 +497,5 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 FUNCTIONS = {f.__name__: f for f in (
-    mm, bmm, mv, dot, matmul, addmm, baddbmm, addmv, addbmm, outer, addr, inner)}
+    mm, bmm, mv, dot, matmul, addmm, baddbmm, outer, inner)}
 FUNCTIONS["ger"] = outer

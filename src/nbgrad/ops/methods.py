@@ -4,43 +4,65 @@ from __future__ import annotations
 
 from nbgrad import dtypes
 from nbgrad.ops import (
+    activations,
+    arrange,
     conv,
+    copies,
+    count,
     create,
+    diagonals,
+    distance,
+    draw,
+    dropout,
+    einsum,
     embedding,
+    generator,
+    getitem,
     index,
+    inquiry,
     interop,
+    join,
+    keywords,
+    linalg,
+    mask,
     matmul,
     norm,
+    pad,
     pointwise,
     pool,
+    pool_adaptive,
+    product_sums,
     protocols,
     random,
+    ranges,
+    rearrange,
     reductions,
     scan,
+    scatter,
     search,
     shape,
+    shape_inplace,
     softmax,
     sort,
     special,
+    statistics,
+    window,
     write,
 )
 from nbgrad.ops.elementwise import OPS, accumulate_
+from nbgrad.ops.family import expect_tensor
 from nbgrad.tensor import Tensor
 
 
-def clone(self: Tensor, *, memory_format=None) -> Tensor:
+def clone(input: Tensor, *, memory_format=None) -> Tensor:
     """A copy with its own memory, through which gradients pass."""
-    return OPS["clone"].one(self)
-
-
-def ravel(self: Tensor) -> Tensor:
-    """The elements as a vector, without a copy where possible."""
-    return shape.reshape(self, -1)
+    expect_tensor("clone", input=input)
+    return OPS["clone"].one(input)
 
 
 #: rows that are steps of other functions, or whose function stands elsewhere
 HIDDEN = {"cube", "cube_", "sqrt_pow", "sqrt_pow_", "clone_", "trunc_divide", "trunc_divide_",
-          "hardsigmoid", "prelu"}
+          "hardsigmoid", "clamp_above", "clamp_above_", "clamp_below", "clamp_below_"}
 
 #: second names
 ALIASES = {"multiply": "mul", "subtract": "sub", "divide": "div", "negative": "neg",
@@ -55,44 +77,60 @@ _rows = pointwise.FUNCTIONS | special.FUNCTIONS
 FUNCTIONS: dict = {
     **{name: function for name, function in _rows.items() if name not in HIDDEN},
     **{alias: _rows[name] for alias, name in ALIASES.items()},
-    "fill": write.fill, "clone": clone, "ravel": ravel, "detach": Tensor.detach,
+    **{f"{alias}_": _rows[f"{name}_"] for alias, name in ALIASES.items()},
+    "fill": write.fill, "fill_": write.fill_, "zero_": write.zero_, "clone": clone,
+    "detach": Tensor.detach,
     "broadcast_to": shape.expand,
-    "sum": reductions.sum_, "mean": reductions.mean, "prod": reductions.prod,
-    "amax": reductions.amax, "amin": reductions.amin, "max": reductions.max_,
-    "min": reductions.min_, "argmax": reductions.argmax, "argmin": reductions.argmin,
-    "all": reductions.all_, "any": reductions.any_, "var": reductions.var_, "std": reductions.std,
-    "var_mean": reductions.var_mean, "std_mean": reductions.std_mean,
-    "logsumexp": reductions.logsumexp, "norm": reductions.norm,
-    "count_nonzero": reductions.count_nonzero,
+    **reductions.FUNCTIONS, **statistics.FUNCTIONS, **activations.FUNCTIONS,
     "reshape": shape.reshape, "permute": shape.permute, "transpose": shape.transpose,
     "swapaxes": shape.transpose, "t": shape.t_, "movedim": shape.movedim, "squeeze": shape.squeeze,
     "unsqueeze": shape.unsqueeze, "narrow": shape.narrow, "select": shape.select,
     "diagonal": shape.diagonal, "flatten": shape.flatten, "unflatten": shape.unflatten,
     "as_strided": shape.as_strided, "unbind": shape.unbind, "split": shape.split,
-    "chunk": shape.chunk, "gather": index.gather, "scatter": index.scatter,
-    "scatter_add": index.scatter_add, "index_select": index.index_select,
-    "index_add": index.index_add, "take": index.take, "nonzero": index.nonzero,
-    "masked_fill": index.masked_fill, "masked_select": index.masked_select, "where": index.where,
-    **matmul.FUNCTIONS, **softmax.FUNCTIONS, **scan.FUNCTIONS, **sort.FUNCTIONS,
-    **search.FUNCTIONS,
-    "bernoulli": random.bernoulli, "multinomial": random.multinomial,
+    "chunk": shape.chunk, **getitem.FUNCTIONS, **index.FUNCTIONS, **scatter.FUNCTIONS,
+    **mask.FUNCTIONS, **window.FUNCTIONS, **count.FUNCTIONS,
+    **matmul.FUNCTIONS, **product_sums.FUNCTIONS,
+    **softmax.FUNCTIONS, **scan.FUNCTIONS, **sort.FUNCTIONS,
+    **search.FUNCTIONS, **einsum.FUNCTIONS, **linalg.FUNCTIONS, "vdot": matmul.dot,
+    **shape.FUNCTIONS, **shape_inplace.FUNCTIONS, **arrange.FUNCTIONS, **diagonals.FUNCTIONS,
+    **join.FUNCTIONS,
+    **random.FUNCTIONS,
 }
 
 #: name -> function, for the package only
 PACKAGE_ONLY: dict = {
-    "cat": shape.cat, "concat": shape.cat, "stack": shape.stack,
-    **{f.__name__: f for f in (
-        create.tensor, create.from_numpy, create.as_tensor, create.zeros, create.ones, create.full,
-        create.empty, create.eye, create.arange, create.linspace, create.scalar_tensor,
-        create.full_like, create.is_tensor, special.result_type)},
-    "zeros_like": create.zeros_like, "ones_like": create.ones_like, "empty_like": create.empty_like,
-    **create.LEGACY,
-    **random.PACKAGE_ONLY, "dropout": random.dropout,
-    **conv.FUNCTIONS, **pool.FUNCTIONS, **norm.FUNCTIONS, **embedding.FUNCTIONS,
-    **search.PACKAGE_ONLY, **interop.PACKAGE_ONLY,
+    **join.PACKAGE_ONLY, **copies.PACKAGE_ONLY, **diagonals.PACKAGE_ONLY, **arrange.PACKAGE_ONLY,
+    **create.PACKAGE_ONLY, **ranges.PACKAGE_ONLY, **inquiry.PACKAGE_ONLY,
+    "result_type": special.result_type, **special.PACKAGE_ONLY, **statistics.PACKAGE_ONLY,
+    **activations.PACKAGE_ONLY,
+    **random.PACKAGE_ONLY, **generator.PACKAGE_ONLY, **dropout.PACKAGE_ONLY,
+    **einsum.PACKAGE_ONLY, **linalg.PACKAGE_ONLY, **distance.PACKAGE_ONLY, **rearrange.FUNCTIONS,
+    **pad.PACKAGE_ONLY, **conv.FUNCTIONS, **pool.FUNCTIONS, **pool_adaptive.FUNCTIONS, **norm.FUNCTIONS,
+    **embedding.FUNCTIONS,
+    **search.PACKAGE_ONLY, **count.PACKAGE_ONLY, **interop.PACKAGE_ONLY,
 }
 
-interop.FUNCTIONS.update(PACKAGE_ONLY | FUNCTIONS)
+#: functions that write into `out=`, which only the package's form does
+_WRITING = {name for name in (
+    *_rows, *ALIASES, *reductions.FUNCTIONS, *statistics.FUNCTIONS, *matmul.FUNCTIONS,
+    *product_sums.FUNCTIONS,
+    *softmax.FUNCTIONS, *scan.FUNCTIONS, *sort.FUNCTIONS) if not name.endswith("_")} - {
+    "relu", "isnan", "isinf", "isfinite", "isclose", "allclose", "equal", "rsub", "isreal",
+    "count_nonzero", "conj", "resolve_conj", "resolve_neg", "var_mean", "std_mean"}
+
+
+def _flexible(name: str, function, into: bool = False):
+    """A function that takes NumPy's names and `out=`, if it has arguments that have such names."""
+    plain = type(function) is not type(clone)
+    if plain or not (into or "dim" in function.__code__.co_varnames):
+        return function
+    return keywords.flexible(name, function, into)
+
+
+#: name -> function as `nbgrad.<name>`
+PACKAGE = {name: _flexible(name, f, name in _WRITING)
+           for name, f in (PACKAGE_ONLY | FUNCTIONS).items()}
+interop.FUNCTIONS.update(PACKAGE)
 
 
 def _as(make):
@@ -121,35 +159,36 @@ def _cuda(self: Tensor, device=None) -> Tensor:
 
 _CASTS = {"float": dtypes.float32, "double": dtypes.float64, "int": dtypes.int32,
           "long": dtypes.int64, "bool": dtypes.bool_, "short": dtypes.int16, "byte": dtypes.uint8,
-          "char": dtypes.int8}
+          "char": dtypes.int8, "half": dtypes.float16, "bfloat16": dtypes.bfloat16}
 
 #: name -> method, for Tensor only
 METHODS: dict = {
     "accumulate_": accumulate_,
     "view": shape.view_, "expand": shape.expand, "contiguous": shape.contiguous,
-    "repeat": shape.repeat, "unfold": shape.unfold, "split_with_sizes": shape.split,
+    "repeat": shape.repeat, "unfold": shape.unfold,
     "view_as": _as(lambda t, other: shape.view_(t, other._layout.shape)),
     "reshape_as": _as(lambda t, other: shape.reshape(t, other._layout.shape)),
     "expand_as": _as(lambda t, other: shape.expand(t, other._layout.shape)),
     "type_as": _as(lambda t, other: write.to(t, other._layout.dtype)),
     "to": write.to, "type": _type, "cpu": lambda self: self, "cuda": _cuda,
-    "copy_": write.copy_, "fill_": write.fill_, "zero_": write.zero_,
-    "sum_to_size": reductions.sum_to_size, "normal_": random.normal_, "uniform_": random.uniform_,
-    "bernoulli_": random.bernoulli_, "random_": random.random_,
-    "where": lambda self, condition, other: index.where(condition, self, other),
-    "masked_fill_": index.masked_fill_, "index_put_": index.index_put_,
+    "copy_": write.copy_,
+    "sum_to_size": reductions.sum_to_size,
+    **draw.METHODS,
+    **getitem.METHODS, **index.METHODS, **scatter.METHODS, **mask.METHODS,
     "T": property(lambda self: shape.permute(self, tuple(reversed(range(self.dim()))))),
-    "mT": property(lambda self: shape.transpose(self, -2, -1)),
-    "__getitem__": index.getitem, "__setitem__": index.setitem,
+    **shape.METHODS, **shape_inplace.METHODS, **diagonals.METHODS, **arrange.METHODS, **copies.METHODS,
+    **inquiry.METHODS,
     "__neg__": FUNCTIONS["neg"], "__pos__": FUNCTIONS["positive"], "__abs__": FUNCTIONS["abs"],
-    "__invert__": special.bitwise_not, "__matmul__": matmul.matmul,
+    **product_sums.METHODS, **special.METHODS, "__matmul__": matmul.matmul,
     "__rmatmul__": lambda self, other: matmul.matmul(other, self),
     "__ipow__": FUNCTIONS["pow_"],
     **{name: _cast(dtype) for name, dtype in _CASTS.items()},
     **create.METHODS, **protocols.METHODS, **interop.METHODS,
 }
+
 for _dunder, _row in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div",
-                      "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}.items():
+                      "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+                      "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift"}.items():
     METHODS[f"__{_dunder}__"] = pointwise.operator_of(_row)
     METHODS[f"__r{_dunder}__"] = pointwise.operator_of(_row, reflected=True)
     METHODS[f"__i{_dunder}__"] = FUNCTIONS[f"{_row}_"]
@@ -157,10 +196,12 @@ for _dunder, _row in {"floordiv": "floor_divide", "mod": "remainder", "pow": "po
     METHODS[f"__{_dunder}__"] = pointwise.operator_through(FUNCTIONS[_row])
     METHODS[f"__r{_dunder}__"] = pointwise.operator_through(FUNCTIONS[_row], reflected=True)
     METHODS[f"__i{_dunder}__"] = FUNCTIONS[f"{_row}_"]
+for _dunder in ("__div__", "__rdiv__", "__idiv__"):
+    METHODS[_dunder] = METHODS[_dunder.replace("div", "truediv")]
 METHODS["__rsub__"] = pointwise.operator_through(FUNCTIONS["rsub"])
 for _row in ("lt", "le", "gt", "ge", "eq", "ne"):
     METHODS[f"__{_row}__"] = pointwise.operator_of(_row)
 
-for _name, _function in (METHODS | FUNCTIONS).items():
+for _name, _function in (FUNCTIONS | METHODS).items():
     if _name not in Tensor.__dict__ or _name in METHODS:
-        setattr(Tensor, _name, _function)
+        setattr(Tensor, _name, _flexible(_name, _function))

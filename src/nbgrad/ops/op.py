@@ -9,7 +9,6 @@ from nbgrad.engine.node import Node
 from nbgrad.kernels.layout import layout
 from nbgrad.tensor import Tensor
 
-
 _BITS = dtypes.float16.storage.num
 
 

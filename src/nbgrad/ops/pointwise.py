@@ -1,16 +1,15 @@
-"""Functions made from rows by rule: of tensors and numbers, in place, as operators, into `out=`."""
+"""Functions made from rows by rule: of tensors and numbers, in place, as operators."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from nbgrad.engine.mode import state
+from nbgrad import dtypes
 from nbgrad.formulas.elementwise import TABLE
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.create import from_numpy
 from nbgrad.ops.elementwise import OPS, with_number
 from nbgrad.ops.family import NUMBERS, number
-from nbgrad.ops.write import copy_
 from nbgrad.tensor import Tensor
 
 
@@ -31,6 +30,26 @@ def unary(name: str):
 
     def function_(input: Tensor) -> Tensor:
         return apply_(op, input)
+
+    return document(function, name), document(function_, name, "_")
+
+
+def two_tensors(name: str):
+    """(function, in-place function) of a row with two inputs, both of them tensors."""
+    op = OPS[name]
+    two = op.two
+
+    def function(input: Tensor, other: Tensor) -> Tensor:
+        if not (isinstance(input, Tensor) and isinstance(other, Tensor)):
+            at = 2 if isinstance(input, Tensor) else 1
+            raise TypeError(f"{name}(): argument {at} must be Tensor, not "
+                            f"{type((input, other)[at - 1]).__name__}")
+        return two(input, other)
+
+    def function_(input: Tensor, other: Tensor) -> Tensor:
+        if not isinstance(other, Tensor):
+            raise TypeError(f"{name}_(): argument 2 must be Tensor, not {type(other).__name__}")
+        return apply_(op, input, (other,))
 
     return document(function, name), document(function_, name, "_")
 
@@ -108,22 +127,28 @@ def operator_through(function, reflected: bool = False):
 
 UNARY = [r.name for r in TABLE.values() if r.inputs == ("x",) and not r.params]
 BINARY = [r.name for r in TABLE.values() if r.inputs == ("a", "b") and not r.params]
+#: rows of two inputs neither of which may be a number
+TENSORS_ONLY = {"maximum", "minimum", "fmax", "fmin", "atan2", "hypot", "logaddexp", "logaddexp2",
+                "logical_and", "logical_or", "logical_xor", "heaviside", "nextafter", "gcd", "lcm",
+                "clamp_above", "clamp_below"}
 FUNCTIONS: dict = {}
 for _name in UNARY:
     FUNCTIONS[_name], FUNCTIONS[f"{_name}_"] = unary(_name)
 for _name in BINARY:
-    FUNCTIONS[_name], FUNCTIONS[f"{_name}_"] = binary(_name)
+    _make = two_tensors if _name in TENSORS_ONLY else binary
+    FUNCTIONS[_name], FUNCTIONS[f"{_name}_"] = _make(_name)
 
 
 def _scaled(name: str, suffix: str):
     """`add` or `sub` with its factor `alpha`."""
     op, plain = OPS[f"{name}_scaled"], FUNCTIONS[name + suffix]
 
-    def function(input, other, *, alpha=1, out=None) -> Tensor:
-        if out is not None:
-            return write_out(name, out, (input, other), function(input, other, alpha=alpha))
+    def function(input, other, *, alpha=1) -> Tensor:
         if alpha == 1:
             return plain(input, other)
+        check_factor(alpha, input, other)
+        if not isinstance(input, Tensor):
+            return plain(input, other * alpha)
         if not isinstance(other, Tensor):
             return plain(input, alpha * other)
         if suffix:
@@ -135,13 +160,17 @@ def _scaled(name: str, suffix: str):
     return function
 
 
-def write_out(name: str, out: Tensor, inputs, result: Tensor) -> Tensor:
-    """Store a result into `out=`, which takes no part in autograd."""
-    tensors = [t for t in (*inputs, out) if isinstance(t, Tensor)]
-    if state.grad and any(t.requires_grad for t in tensors):
-        raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic "
-                           "differentiation, but one of the arguments requires grad.")
-    return copy_(out, result.detach())
+def check_factor(alpha, *operands) -> None:
+    """A factor must be a number that the operands' dtype holds."""
+    if number(alpha) is None:
+        raise TypeError(f"argument 'alpha' must be Number, not {type(alpha).__name__}")
+    category = max(v._layout.dtype.category if isinstance(v, Tensor) else
+                   dtypes.of_number(v).category for v in operands)
+    if isinstance(alpha, float) and category < 2:
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point "
+                           "number.")
+    if isinstance(alpha, bool) and category > 0:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
 
 
 for _name in ("add", "sub"):

@@ -9,7 +9,7 @@ import numpy as np
 from nbgrad import dtypes, printing
 from nbgrad.engine.saved import Counter
 from nbgrad.kernels.layout import Layout, layout
-from nbgrad.ops import create, shape
+from nbgrad.ops import shape
 from nbgrad.tensor import AccumulateGrad, Tensor
 
 

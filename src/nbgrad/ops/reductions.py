@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from nbgrad.kernels.layout import Layout, layout
 from nbgrad.kernels.memory import empty, maker
 from nbgrad.ops.apply import apply
 from nbgrad.ops.elementwise import OPS, _Derived, _value, write
+from nbgrad.ops.family import expect_tensor, named
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import cat, expand, reshape, unsqueeze
 from nbgrad.tensor import AccumulateGrad, Tensor
@@ -30,7 +29,19 @@ from nbgrad.tensor import AccumulateGrad, Tensor
 
 def axes(t: Tensor, dim) -> tuple[int, ...]:
     """The axes to reduce, as sorted numbers from 0; all of them where `dim` is None or empty."""
-    return _axes(len(t._layout.shape), tuple(dim) if type(dim) is list else dim)
+    try:
+        return _axes(len(t._layout.shape), tuple(dim) if type(dim) is list else dim)
+    except AttributeError:
+        expect_tensor("reduction", input=t)
+        raise
+
+
+def one_axis(t: Tensor, dim) -> tuple[int, ...]:
+    """The axis to reduce, for those that take one alone."""
+    reduced = axes(t, dim)
+    if not isinstance(dim, int):
+        raise TypeError(f"argument 'dim' must be int, not {type(dim).__name__}")
+    return reduced
 
 
 @lru_cache(1024, typed=True)
@@ -108,9 +119,11 @@ class Reduce(Op):
         return own.name, own.np
 
     def saves(self, needs, attrs):
-        return gradient(self.table.name).saves
+        return () if self.table.d is None else gradient(self.table.name).saves
 
     def backward(self, node, grad):
+        if self.table.d is None:
+            return None
         reduced, _, *params = node.attrs
         own = node.layouts[0]
         shape = keep(own.shape, reduced)
@@ -227,15 +240,26 @@ NORM_P = Reduce("normp", "Norm")
 
 
 def _float_input(t: Tensor, name: str, dtype=None) -> Tensor:
+    if type(t) is not Tensor:
+        expect_tensor(name, input=t)
     if dtype is not None:
-        return t.to(dtype)
-    if t._layout.dtype.category < 2:
-        raise RuntimeError(f"{name}(): could not infer output dtype. Input dtype must be either a "
-                           f"floating point or complex dtype. Got: {t._layout.dtype.legacy}")
-    return t
+        dtype = dtypes.as_dtype(dtype)
+    which, given = ("Input", t._layout.dtype) if dtype is None else ("Optional", dtype)
+    if given.category < 2:
+        raise RuntimeError(f"{name}(): could not infer output dtype. {which} dtype must be either a "
+                           f"floating point or complex dtype. Got: {given.legacy}")
+    return t if dtype is None else t.to(dtype)
 
 
-def sum_(t: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+def _counted(op: Op, input: Tensor, reduced: tuple[int, ...], keepdim: bool, dtype) -> Tensor:
+    """A sum or product in a dtype that was asked for."""
+    expect_tensor("sum", input=input)
+    dtype = dtypes.as_dtype(dtype)
+    found = apply(op, (input.to(dtype),), (reduced, keepdim))
+    return found if found._layout.dtype is dtype else found.to(dtype)
+
+
+def sum_(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
     """Sum over `dim` (all axes where None); ints and bools give int64.
 
     Example:
@@ -243,20 +267,26 @@ def sum_(t: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
         >>> nbgrad.ones(2, 3).sum(dim=1)
         tensor([3., 3.])
     """
-    t = t if dtype is None else t.to(dtype)
-    return apply(SUM if dim is None else SUM_DIM, (t,), (axes(t, dim), keepdim))
+    op = SUM if dim is None else SUM_DIM
+    if dtype is not None:
+        return _counted(op, input, axes(input, dim), keepdim, dtype)
+    return apply(op, (input,), (axes(input, dim), keepdim))
 
 
-def mean(t: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+def mean(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
     """Mean over `dim` (all axes where None)."""
-    t = _float_input(t, "mean", dtype)
-    return apply(MEAN if dim is None else MEAN_DIM, (t,), (axes(t, dim), keepdim))
+    input = _float_input(input, "mean", dtype)
+    return apply(MEAN if dim is None else MEAN_DIM, (input,), (axes(input, dim), keepdim))
 
 
-def prod(t: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+def prod(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
     """Product over `dim` (all axes where None)."""
-    t = t if dtype is None else t.to(dtype)
-    return apply(PROD, (t,), (axes(t, dim), keepdim))
+    reduced = axes(input, None) if dim is None else one_axis(input, dim)
+    if dim is None and keepdim:
+        raise TypeError("prod(): keepdim needs dim")
+    if dtype is not None:
+        return _counted(PROD, input, reduced, keepdim, dtype)
+    return apply(PROD, (input,), (reduced, keepdim))
 
 
 def _nonempty(t: Tensor, reduced, name: str, dim=0) -> None:
@@ -268,18 +298,18 @@ def _nonempty(t: Tensor, reduced, name: str, dim=0) -> None:
             raise IndexError(f"{name}(): Expected reduction dim {k} to have non-zero size.")
 
 
-def amax(t: Tensor, dim=(), keepdim: bool = False) -> Tensor:
+def amax(input: Tensor, dim=(), keepdim: bool = False) -> Tensor:
     """Maximum over `dim`; ties share the gradient evenly."""
-    reduced = axes(t, dim)
-    _nonempty(t, reduced, "amax", dim)
-    return apply(AMAX, (t,), (reduced, keepdim))
+    reduced = axes(input, dim)
+    _nonempty(input, reduced, "amax", dim)
+    return apply(AMAX, (input,), (reduced, keepdim))
 
 
-def amin(t: Tensor, dim=(), keepdim: bool = False) -> Tensor:
+def amin(input: Tensor, dim=(), keepdim: bool = False) -> Tensor:
     """Minimum over `dim`; ties share the gradient evenly."""
-    reduced = axes(t, dim)
-    _nonempty(t, reduced, "amin", dim)
-    return apply(AMIN, (t,), (reduced, keepdim))
+    reduced = axes(input, dim)
+    _nonempty(input, reduced, "amin", dim)
+    return apply(AMIN, (input,), (reduced, keepdim))
 
 
 class Extremum(Op):
@@ -320,75 +350,81 @@ MAX_DIM, MIN_DIM = Extremum(True), Extremum(False)
 
 def _extreme(t: Tensor, name: str, dim, keepdim, whole: Op, along: Op, binary: str):
     if isinstance(dim, Tensor):
+        if keepdim is not False:
+            raise TypeError(f"{name}(): takes two tensors, or dim and keepdim")
         return apply(OPS[binary], (t, dim))
     if dim is None:
-        _nonempty(t, (), name, None)
-        return apply(whole, (t,), (axes(t, None), False))
-    reduced = axes(t, dim)
+        reduced = axes(t, None)
+        if keepdim:
+            raise TypeError(f"{name}(): keepdim needs dim")
+        if t._layout.numel == 0:
+            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() "
+                               "== 0. Specify the reduction dim with the 'dim' argument.")
+        return apply(whole, (t,), (reduced, False))
+    reduced = one_axis(t, dim)
     _nonempty(t, reduced, name)
     return _RESULTS[name](*apply(along, (t,), (reduced, keepdim)))
 
 
-def _named(name: str):
-    """A named tuple (values, indices) that prints as PyTorch's return types do."""
-    base: Any = namedtuple(name, ["values", "indices"])  # type: ignore[misc]
-
-    def __repr__(self) -> str:
-        return f"nbgrad.return_types.{name}(\nvalues={self.values!r},\nindices={self.indices!r})"
-
-    return type(name, (base,), {"__repr__": __repr__, "__slots__": ()})
+_RESULTS = {name: named(name) for name in ("max", "min", "topk", "sort")}
 
 
-_RESULTS = {name: _named(name) for name in ("max", "min", "topk", "sort")}
-
-
-def max_(t: Tensor, dim=None, keepdim: bool = False):
+def max_(input: Tensor, dim=None, keepdim: bool = False, *, other=None):
     """The maximum of all, or (values, indices) along `dim`, or elementwise with another tensor."""
-    return _extreme(t, "max", dim, keepdim, MAX_ALL, MAX_DIM, "maximum")
+    dim = other if dim is None else dim
+    return _extreme(input, "max", dim, keepdim, MAX_ALL, MAX_DIM, "maximum")
 
 
-def min_(t: Tensor, dim=None, keepdim: bool = False):
+def min_(input: Tensor, dim=None, keepdim: bool = False, *, other=None):
     """The minimum of all, or (values, indices) along `dim`, or elementwise with another tensor."""
-    return _extreme(t, "min", dim, keepdim, MIN_ALL, MIN_DIM, "minimum")
+    dim = other if dim is None else dim
+    return _extreme(input, "min", dim, keepdim, MIN_ALL, MIN_DIM, "minimum")
 
 
 def _arg(t: Tensor, dim, keepdim: bool, largest: bool, name: str) -> Tensor:
+    expect_tensor(name, input=t)
+    if t._layout.dtype is dtypes.bool_:
+        raise RuntimeError(f"{name}(): does not support bool input")
+    if not isinstance(keepdim, int):
+        raise TypeError(f"{name}(): argument 'keepdim' must be bool, not {type(keepdim).__name__}")
+    if t._layout.dtype.half:
+        t = t.detach().float()
     if dim is None:
         if t._layout.numel == 0:
             raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() "
                              "== 0. Specify the reduction dim with the 'dim' argument.")
         found = extremum(np.ascontiguousarray(t._array()).reshape(1, -1, 1), largest)[1]
         return wrap(found.reshape((1,) * t.dim() if keepdim else ()))
-    reduced = axes(t, dim)
+    reduced = one_axis(t, dim)
     _nonempty(t, reduced, name)
     x, shape = three(t._array(), reduced)
     found = extremum(x, largest)[1]
     return wrap(found.reshape(keep(t._layout.shape, reduced) if keepdim else shape))
 
 
-def argmax(t: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first maximum along `dim`, or in the flattened tensor."""
-    return _arg(t, dim, keepdim, True, "argmax")
+    return _arg(input, dim, keepdim, True, "argmax")
 
 
-def argmin(t: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first minimum along `dim`, or in the flattened tensor."""
-    return _arg(t, dim, keepdim, False, "argmin")
+    return _arg(input, dim, keepdim, False, "argmin")
 
 
-def all_(t: Tensor, dim=None, keepdim: bool = False) -> Tensor:
+def all_(input: Tensor, dim=None, keepdim: bool = False) -> Tensor:
     """Whether all entries along `dim` are true."""
-    return apply(ALL, (t,), (axes(t, dim), keepdim))
+    return apply(ALL, (input,), (axes(input, dim), keepdim))
 
 
-def any_(t: Tensor, dim=None, keepdim: bool = False) -> Tensor:
+def any_(input: Tensor, dim=None, keepdim: bool = False) -> Tensor:
     """Whether any entry along `dim` is true."""
-    return apply(ANY, (t,), (axes(t, dim), keepdim))
+    return apply(ANY, (input,), (axes(input, dim), keepdim))
 
 
-def count_nonzero(t: Tensor, dim=None) -> Tensor:
+def count_nonzero(input: Tensor, dim=None) -> Tensor:
     """How many entries along `dim` are not zero."""
-    return apply(COUNT, (t,), (axes(t, dim), False))
+    return apply(COUNT, (input,), (axes(input, dim), False))
 
 
 def _correction(dim, unbiased, correction):
@@ -396,15 +432,17 @@ def _correction(dim, unbiased, correction):
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if unbiased is not None:
+        if correction is not None:
+            raise TypeError("var(): unbiased and correction say the same: give one of them")
         correction = int(unbiased)
     return dim, float(1 if correction is None else correction)
 
 
-def var_(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:
+def var_(input: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:
     r"""Variance: sum((x - mean)^2) / (n - correction), with correction 1 by default."""
-    t = _float_input(t, "var")
+    input = _float_input(input, "var")
     dim, c = _correction(dim, unbiased, correction)
-    return apply(VAR, (t,), (axes(t, dim), keepdim, c))
+    return apply(VAR, (input,), (axes(input, dim), keepdim, c))
 
 
 class Std(Reduce):
@@ -431,51 +469,55 @@ class Std(Reduce):
 STD = Std("var", "Std")
 
 
-def std(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:
+def std(input: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:
     """Standard deviation: the square root of `var`."""
-    t = _float_input(t, "std")
+    input = _float_input(input, "std")
     dim, c = _correction(dim, unbiased, correction)
-    return apply(STD, (t,), (axes(t, dim), keepdim, c))
+    return apply(STD, (input,), (axes(input, dim), keepdim, c))
 
 
-def var_mean(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None):
+def var_mean(input: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None):
     """(var, mean) over `dim`."""
     d, _ = _correction(dim, unbiased, correction)
-    return var_(t, dim, unbiased, keepdim, correction=correction), mean(t, d, keepdim)
+    return var_(input, dim, unbiased, keepdim, correction=correction), mean(input, d, keepdim)
 
 
-def std_mean(t: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None):
+def std_mean(input: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None):
     """(std, mean) over `dim`."""
     d, _ = _correction(dim, unbiased, correction)
-    return std(t, dim, unbiased, keepdim, correction=correction), mean(t, d, keepdim)
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, d, keepdim)
 
 
-def logsumexp(t: Tensor, dim, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Tensor, dim, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim`, computed without overflow."""
-    if t._layout.dtype.category < 2:
-        t = t.to(dtypes.get_default_dtype())
-    return apply(LOGSUMEXP, (t,), (axes(t, dim), keepdim))
+    if input._layout.dtype.category < 2:
+        input = input.to(dtypes.get_default_dtype())
+    return apply(LOGSUMEXP, (input,), (axes(input, dim), keepdim))
 
 
-def norm(t: Tensor, p="fro", dim=None, keepdim: bool = False, dtype=None) -> Tensor:
+def norm(input: Tensor, p="fro", dim=None, keepdim: bool = False, dtype=None) -> Tensor:
     """The p-norm over `dim`: (sum |x|^p)^(1/p); maximum for p = inf, count of nonzeros for 0."""
-    t = t if dtype is None else t.to(dtype)
-    if t._layout.dtype.category < 2:
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as "
-                           f"input. Got {t._layout.dtype.legacy}")
+    expect_tensor("norm", input=input)
+    for d in (input._layout.dtype, dtypes.as_dtype(dtype or input._layout.dtype)):
+        if d.category < 2:
+            raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as "
+                               f"input. Got {d.legacy}")
+    input = input if dtype is None else input.to(dtype)
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
     order = 2.0 if p in ("fro", None) else float(p)
-    reduced = axes(t, dim)
+    reduced = axes(input, dim)
     if math.isinf(order):
-        empty = [k for k in reduced if t._layout.shape[k] == 0]
+        empty = [k for k in reduced if input._layout.shape[k] == 0]
         if empty:
             raise RuntimeError(f"linalg.vector_norm cannot compute the {order} norm on the dimension "
                                f"{empty[0]} because this dimension is empty and the operation does "
                                "not have an identity")
-        absolute = apply(OPS["abs"], (t,))
+        absolute = apply(OPS["abs"], (input,))
         return amax(absolute, reduced, keepdim) if order > 0 else amin(absolute, reduced, keepdim)
     op = NORMS.get(order)
-    return apply(op, (t,), (reduced, keepdim)) if op else \
-        apply(NORM_P, (t,), (reduced, keepdim, order))
+    return apply(op, (input,), (reduced, keepdim)) if op else \
+        apply(NORM_P, (input,), (reduced, keepdim, order))
 
 
 def sum_to_size(t: Tensor, *size) -> Tensor:
@@ -490,3 +532,9 @@ def sum_to_size(t: Tensor, *size) -> Tensor:
     if not reduced:
         return t
     return reshape(apply(SUM_DIM, (t,), (reduced, True)), shape)
+
+
+FUNCTIONS = {"sum": sum_, "max": max_, "min": min_, "all": all_, "any": any_, "var": var_} | {
+    f.__name__: f for f in (
+        mean, prod, amax, amin, argmax, argmin, std, var_mean, std_mean, logsumexp, norm,
+        count_nonzero)}

@@ -8,10 +8,9 @@ from nbgrad import dtypes
 from nbgrad.kernels.cpu import scan as kernels
 from nbgrad.kernels.cpu.softmax import split
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.family import expect_float, expect_tensor, saved
-from nbgrad.ops.index import ADD_AT
+from nbgrad.ops.family import expect_float, expect_tensor, named, saved
 from nbgrad.ops.op import Op
-from nbgrad.ops.reductions import _named
+from nbgrad.ops.scatter import ADD_AT
 from nbgrad.ops.shape import axis, cat
 from nbgrad.tensor import Tensor
 
@@ -142,7 +141,7 @@ class CumulativeExtreme(Op):
 
 CUMSUM, CUMPROD, RECURRENCE, LOGCUMSUMEXP = Cumsum(), Cumprod(), Recurrence(), Logcumsumexp()
 CUMMAX, CUMMIN = CumulativeExtreme(True), CumulativeExtreme(False)
-_CUMMAX, _CUMMIN = _named("cummax"), _named("cummin")
+_CUMMAX, _CUMMIN = named("cummax"), named("cummin")
 
 
 def _asked(name: str, input: Tensor, dtype) -> Tensor:
@@ -150,7 +149,7 @@ def _asked(name: str, input: Tensor, dtype) -> Tensor:
     expect_tensor(name, input=input)
     if dtype is None and input._layout.dtype.category < 2:
         dtype = dtypes.int64
-    return input if dtype is None else input.to(dtype)
+    return input if dtype is None else input.to(dtypes.as_dtype(dtype))
 
 
 def _same(name: str, input: Tensor, dtype) -> Tensor:
@@ -172,14 +171,14 @@ def cumsum(input: Tensor, dim: int, *, dtype=None) -> Tensor:
         >>> nbgrad.cumsum(nbgrad.tensor([1.0, 2.0, 3.0]), 0)
         tensor([1., 3., 6.])
     """
-    d = axis(input, dim)
-    return apply(CUMSUM, (_asked("cumsum", input, dtype),), (d, False))
+    input = _asked("cumsum", input, dtype)
+    return apply(CUMSUM, (input,), (axis(input, dim), False))
 
 
 def cumprod(input: Tensor, dim: int, *, dtype=None) -> Tensor:
     """Products of the entries up to each along `dim`; ints and bools give int64."""
-    d = axis(input, dim)
-    return apply(CUMPROD, (_asked("cumprod", input, dtype),), (d,))
+    input = _asked("cumprod", input, dtype)
+    return apply(CUMPROD, (input,), (axis(input, dim),))
 
 
 def cumsum_(input: Tensor, dim: int, *, dtype=None) -> Tensor:

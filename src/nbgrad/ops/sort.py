@@ -9,10 +9,10 @@ import numpy as np
 from nbgrad import dtypes
 from nbgrad.kernels.cpu import sort as kernels
 from nbgrad.ops.apply import apply
-from nbgrad.ops.family import expect_tensor, saved
-from nbgrad.ops.index import PUT_AT
+from nbgrad.ops.family import expect_tensor, named, saved
 from nbgrad.ops.op import Op
-from nbgrad.ops.reductions import _RESULTS, _named
+from nbgrad.ops.reductions import _RESULTS
+from nbgrad.ops.scatter import PUT_AT
 from nbgrad.ops.shape import axis, unsqueeze
 from nbgrad.tensor import Tensor
 
@@ -62,7 +62,7 @@ def _ranked(rows: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
 
 SORT, STABLE = Pick("SortBackward0", kernels.sort), Pick("SortBackward1", kernels.sort)
 TOPK, KTHVALUE = Pick("Topk", kernels.top), Kthvalue("Kthvalue", _ranked)
-_KTHVALUE = _named("kthvalue")
+_KTHVALUE = named("kthvalue")
 
 
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None):

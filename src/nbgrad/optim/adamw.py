@@ -7,8 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from nbgrad.formulas.updates import adam, amsgrad
-from nbgrad.ops.create import tensor
-from nbgrad.optim.optimizer import Optimizer, refuse_negative
+from nbgrad.optim.optimizer import (
+    Optimizer,
+    advance,
+    refuse_betas,
+    refuse_negative,
+    refuse_recording,
+)
 from nbgrad.tensor import Tensor
 
 
@@ -32,12 +37,8 @@ class Adam(Optimizer):
                  maximize: bool = False, capturable: bool = False, differentiable: bool = False,
                  fused: bool | None = None, decoupled_weight_decay: bool = False) -> None:
         refuse_negative(lr=lr, eps=eps, weight_decay=weight_decay)
-        for k, beta in enumerate(betas):
-            if not 0 <= beta < 1:
-                raise ValueError(f"Invalid beta parameter at index {k}: {beta}")
-        if differentiable:
-            raise NotImplementedError(
-                f"{type(self).__name__}(differentiable=True): steps are not recorded")
+        refuse_betas(betas)
+        refuse_recording(self, differentiable)
         super().__init__(params, {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
             "maximize": maximize, "foreach": foreach, "capturable": capturable,
@@ -48,24 +49,11 @@ class Adam(Optimizer):
         row = amsgrad if group["amsgrad"] else adam
         known: dict[float, tuple[float, ...]] = {}
         for p in params:
-            t = _advance(self.state[p])
+            t = advance(self.state[p])
             numbers = known.get(t)
             if numbers is None:
                 numbers = known[t] = _numbers(t, group)
             self.run(row, p, numbers)
-
-
-def _advance(state: dict[str, Any]) -> float:
-    """Count one more step of a parameter; returns their number."""
-    step = state.get("step")
-    if step is None:
-        step = state["step"] = tensor(0.0)
-    if type(step) is not Tensor:  # a number, as PyTorch once kept it
-        state["step"] = step + 1
-        return float(step + 1)
-    array, at = step._data, step._layout.offset
-    array[at] += 1
-    return array.item(at)
 
 
 def _numbers(t: float, group: dict[str, Any]) -> tuple[float, ...]:

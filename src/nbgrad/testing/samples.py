@@ -12,7 +12,8 @@ Shape = tuple[int, ...]
 
 #: What params are set to, unless SPECIAL_PARAMS says otherwise for a row.
 PARAMS = {"alpha": 1.5, "atol": 0.5, "beta": 2.0, "eps": 0.1, "hi": 1.0, "inf": 9.0, "limit": 0.5,
-          "lo": -1.0, "nan": 0.25, "ninf": -9.0, "rtol": 0.25, "slope": 0.1, "value": 0.7}
+          "lo": -1.0, "nan": 0.25, "ninf": -9.0, "rtol": 0.25, "slope": 0.1, "value": 0.7,
+          "up": 10.0, "down": 1.0, "order": 2.0}
 SPECIAL_PARAMS = {"softplus": {"limit": 20.0}}
 
 #: Values at which formulas go wrong: kinks, signed zeros, infinities, NaN, extremes.

@@ -42,13 +42,13 @@ from nbgrad.kernels.cpu.elementary.exponential import (
     tanh_32,
     tanh_64,
 )
+from nbgrad.kernels.cpu.elementary.gamma import digamma_64, polygamma_64
 from nbgrad.kernels.cpu.elementary.half import (  # noqa: F401
     from_bfloat16,
     from_half,
     to_bfloat16,
     to_half,
 )
-from nbgrad.kernels.cpu.elementary.gamma import digamma_64, polygamma_64
 from nbgrad.kernels.cpu.elementary.inverse import erfinv_64
 from nbgrad.kernels.cpu.elementary.logarithm import (
     log1p_32,
