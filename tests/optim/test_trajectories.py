@@ -73,7 +73,7 @@ def test_trajectory(name, options, dtype):
         for p, q in pairs:
             np.testing.assert_allclose(
                 q.detach().numpy(), p.detach().numpy(), tolerance, tolerance)
-    for (p, q), kept in zip(pairs, theirs.state_dict()["state"].values()):
+    for (_, q), kept in zip(pairs, theirs.state_dict()["state"].values()):
         assert {k for k, v in kept.items() if v is not None} == {
             k for k, v in ours.state[q].items() if v is not None}
     assert set(theirs.state_dict()["param_groups"][0]) == set(ours.state_dict()["param_groups"][0])
