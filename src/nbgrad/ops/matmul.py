@@ -206,7 +206,8 @@ ADDMM, BADDBMM = AddProduct("Addmm", MM), AddProduct("Baddbmm", BMM)
 _PLAIN, _LINEAR = (False, False), (False, True, 1, 1)
 
 _C_NAMES = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int",
-            "int16": "short int", "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}
+            "int16": "short int", "int8": "signed char", "uint8": "unsigned char", "bool": "bool",
+            "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
 
 
 def _check_depth(m: int, k: int, k2: int, n: int) -> None:
@@ -487,7 +488,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         rows = reshape(input, (math.prod(x.shape[:-1]), x.shape[-1] if x.shape else 1))
         return reshape(linear(rows, weight, bias), x.shape[:-1] + w.shape[:1])
     _check_depth(*x.shape, *reversed(w.shape))
-    _check_dtype(x, w)
+    if bias is None or x.dtype is w.dtype:
+        _check_dtype(x, w)
     if bias is None:
         return apply(MM, (input, weight), (False, True))
     c = bias._layout

@@ -161,7 +161,8 @@ COPIES = [
     case("torch.select_copy(a, 1, 0)", (2, 3)), case("torch.diagonal_copy(a, 1)", (3, 3)),
     case("torch.unbind_copy(a)", (2, 3)), case("torch.split_copy(a, 2)", (5,)),
     case("torch.as_strided_copy(a, (2, 2), (1, 2))", (6,), strided=False),
-    case("torch.detach_copy(a)", (2,)), case("torch.split_with_sizes_copy(a, [1, 2])", (3,)),
+    case("torch.detach_copy(a)", (2,), differentiable=False),
+    case("torch.split_with_sizes_copy(a, [1, 2])", (3,)),
 ]
 
 CASES = COPIES + VIEWS + JOINS + ORDERS + DIAGONALS + IN_PLACE
