@@ -135,6 +135,30 @@ def place_plane(x, xo, layout, out, oo):
 
 
 @inline
+def _thin_task(q, x, rows, columns, height, width, stride_h, stride_w, out):
+    for i in range(rows):
+        source, to = (q * height + i * stride_h) * width, (q * rows + i) * columns
+        if stride_w == 2:
+            for j in range(columns):
+                out[to + j] = x[source + 2 * j]
+        else:
+            for j in range(columns):
+                out[to + j] = x[source + j * stride_w]
+
+
+@kernel
+def _thin(loop, x, rows, columns, height, width, stride_h, stride_w, out):
+    planes = x.size // (height * width)
+    each(loop, planes, _thin_task, (x, rows, columns, height, width, stride_h, stride_w, out))
+
+
+def thin(x, stride, out):
+    """out[:, :, i, j] = x[:, :, i * stride, j * stride], both contiguous."""
+    threads = use_threads(out.size)
+    launch(_thin, threads, x.reshape(-1), *out.shape[2:], *x.shape[2:], *stride, out.reshape(-1))
+
+
+@inline
 def _spread_task(q, x, rows, columns, height, width, stride_h, stride_w, out):
     oo = q * height * width
     out[oo : oo + height * width] = 0
