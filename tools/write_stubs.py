@@ -18,7 +18,10 @@ TARGET = Path(__file__).parent.parent / "src" / "nbgrad" / "stubs.pyi"
 HEAD = '''\
 """The types of the functions of nbgrad and of the methods of Tensor, by tools/write_stubs.py."""
 
-from builtins import bool as _bool, float as _float, int as _int, str as _str
+from builtins import bool as _bool
+from builtins import float as _float
+from builtins import int as _int
+from builtins import str as _str
 from collections.abc import Iterator
 from typing import Any
 

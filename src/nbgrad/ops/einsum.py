@@ -76,8 +76,7 @@ def _parse(equation: str, shapes: tuple[tuple[int, ...], ...]):
     terms = left.split(",")
     if len(terms) != len(shapes):
         fewer = len(terms) > len(shapes)
-        error: type[Exception] = ValueError if len(shapes) > 2 else RuntimeError
-        raise error(f"einsum(): {'fewer' if fewer else 'more'} operands were provided than specified "
+        raise RuntimeError(f"einsum(): {'fewer' if fewer else 'more'} operands were provided than specified "
                     "in the equation")
     hidden = [len(shape) - len(term) + 3 if "..." in term else 0
               for term, shape in zip(terms, shapes)]

@@ -23,9 +23,12 @@ def flexible(name: str, function: Callable, into: bool = False) -> Callable:
     """
     code = function.__code__
     own = frozenset(code.co_varnames[:code.co_argcount + code.co_kwonlyargcount])
+    second = code.co_varnames[1:2] == ("dim",) and name not in ("max", "min")
 
     @wraps(function)
     def called(*args, **more):
+        if second and len(args) > 1 and isinstance(args[1], Tensor):
+            raise TypeError(f"{name}(): argument 'dim' (position 2) must be int, not Tensor")
         if not more:
             return function(*args)
         out = more.pop("out", None) if into else None
