@@ -76,8 +76,8 @@ def _parse(equation: str, shapes: tuple[tuple[int, ...], ...]):
     terms = left.split(",")
     if len(terms) != len(shapes):
         fewer = len(terms) > len(shapes)
-        raise RuntimeError(f"einsum(): {'fewer' if fewer else 'more'} operands were provided than specified "
-                    "in the equation")
+        raise RuntimeError(f"einsum(): {'fewer' if fewer else 'more'} operands were provided than "
+                           "specified in the equation")
     hidden = [len(shape) - len(term) + 3 if "..." in term else 0
               for term, shape in zip(terms, shapes)]
     dots = "".join([chr(_FIRST + k) for k in range(max(hidden))])[::-1]
