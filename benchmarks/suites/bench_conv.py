@@ -31,7 +31,7 @@ class Conv:
         self.x = nbgrad.rand(*image, requires_grad=True)
         self.w = nbgrad.rand(*weight, requires_grad=True)
         self.y = F.conv2d(self.x, self.w, **self.options)
-        self.grad = nbgrad.rand(*self.y.shape)
+        self.grad = nbgrad.rand(self.y.shape)
         self.time_input_gradient(layer)
         self.time_weight_gradient(layer)
         self.time_forward(layer)

@@ -23,7 +23,7 @@ class Distance:
         self.op = OPS[op]
         self.x = nbgrad.rand(*SHAPES[shape], requires_grad=True)
         self.y = self.op(self.x)
-        self.grad = nbgrad.rand(*self.y.shape)
+        self.grad = nbgrad.rand(self.y.shape)
         self.time_backward(op, shape)
         self.time_forward(op, shape)
 
