@@ -35,7 +35,8 @@ def benchmarks(suite) -> list[str]:
 
 
 CLASSES = [pytest.param(suite, id=f"{module.__name__}.{name}") for module in MODULES
-           for name, suite in inspect.getmembers(module, inspect.isclass) if benchmarks(suite)]
+           for name, suite in inspect.getmembers(module, inspect.isclass)
+           if benchmarks(suite) and not inspect.isabstract(suite)]
 
 
 def first(suite) -> tuple:

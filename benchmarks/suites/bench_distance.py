@@ -2,7 +2,7 @@
 
 import nbgrad
 import nbgrad.nn.functional as F
-from suites import SAMPLES
+from suites import OpsOfShapes
 
 OPS = {
     "cdist": lambda x: nbgrad.cdist(x, x[:500] + 1),
@@ -11,27 +11,9 @@ OPS = {
 SHAPES = {"1000": (1000, 64)}
 
 
-class Distance:
+class Distance(OpsOfShapes):
     """A thousand points of 64 numbers, and all pairs of them."""
 
-    repeat = SAMPLES
+    ops = OPS
+    shapes = SHAPES
     params = (["cdist", "pdist"], ["1000"])
-    param_names = ["op", "shape"]
-
-    def setup(self, op, shape):
-        nbgrad.manual_seed(0)
-        self.op = OPS[op]
-        self.x = nbgrad.rand(*SHAPES[shape], requires_grad=True)
-        self.y = self.op(self.x)
-        self.grad = nbgrad.rand(self.y.shape)
-        self.time_backward(op, shape)
-        self.time_forward(op, shape)
-
-    def time_forward(self, op, shape):
-        """The result alone, not recorded."""
-        with nbgrad.no_grad():
-            self.op(self.x)
-
-    def time_backward(self, op, shape):
-        """The gradient to the input."""
-        nbgrad.autograd.grad(self.y, self.x, self.grad, retain_graph=True)

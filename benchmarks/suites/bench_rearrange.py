@@ -1,7 +1,7 @@
 """The same numbers in another order."""
 
 import nbgrad
-from suites import SAMPLES
+from suites import OpsOfShapes
 
 OPS = {
     "flip": lambda x: nbgrad.flip(x, [1]),
@@ -12,27 +12,9 @@ OPS = {
 SHAPES = {"large": (1000, 1000), "small": (16, 16)}
 
 
-class Rearrange:
+class Rearrange(OpsOfShapes):
     """A matrix of a million floats, or a small one."""
 
-    repeat = SAMPLES
+    ops = OPS
+    shapes = SHAPES
     params = (["flip", "roll", "tril", "tile"], ["large", "small"])
-    param_names = ["op", "shape"]
-
-    def setup(self, op, shape):
-        nbgrad.manual_seed(0)
-        self.op = OPS[op]
-        self.x = nbgrad.rand(*SHAPES[shape], requires_grad=True)
-        self.y = self.op(self.x)
-        self.grad = nbgrad.rand(self.y.shape)
-        self.time_backward(op, shape)
-        self.time_forward(op, shape)
-
-    def time_forward(self, op, shape):
-        """The result alone, not recorded."""
-        with nbgrad.no_grad():
-            self.op(self.x)
-
-    def time_backward(self, op, shape):
-        """The gradient to the input."""
-        nbgrad.autograd.grad(self.y, self.x, self.grad, retain_graph=True)

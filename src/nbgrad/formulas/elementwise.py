@@ -18,7 +18,6 @@ a, b, c, g, p, q, x, y, w = map(var, ("a", "b", "c", "g", "p", "q", "x", "y", "w
 lo, hi, slope, alpha, beta, scale, value, limit, eps, rtol, atol, nan, inf, ninf, up, down, order = map(
     var, ("lo", "hi", "slope", "alpha", "beta", "scale", "value", "limit", "eps", "rtol", "atol",
           "nan", "inf", "ninf", "up", "down", "order"))
-HALF_PI = math.pi / 2
 LN2 = math.log(2)
 
 # Arithmetic

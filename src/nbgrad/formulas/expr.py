@@ -256,16 +256,19 @@ def substitute(root: Expr, values: dict[str, Expr]) -> Expr:
     return new[root]
 
 
-def expand(root: Expr) -> Expr:
-    """`root` with every operator that is given by a formula replaced by that formula."""
+def expand(root: Expr, named: bool = False) -> Expr:
+    """`root` with every operator that is given by a formula replaced by that formula.
+
+    Unless it is `named`: then operators that are written in Python as well stay.
+    """
     new: dict[Expr, Expr] = {}
     for node in topological([root]):
         if node.op is None:
             new[node] = node
             continue
         args = [new[arg] for arg in node.args]
-        if node.op.formula is None:
+        if node.op.formula is None or (named and node.op.source is not None):
             new[node] = build(node.op, args)
         else:
-            new[node] = expand(substitute(node.op.formula, dict(zip(node.op.args, args))))
+            new[node] = expand(substitute(node.op.formula, dict(zip(node.op.args, args))), named)
     return new[root]

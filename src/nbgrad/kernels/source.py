@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbgrad import config
-from nbgrad.formulas.expr import SELECT, Expr, build, substitute, topological
+from nbgrad.formulas.expr import SELECT, Expr, expand, topological
 from nbgrad.kernels.cache import write
 
 
@@ -80,7 +80,7 @@ def statements(body: Body, device: str = "cpu") -> tuple[list[str], list[str], l
     both branches are evaluated and the select stays free of jumps, so the loop can vectorise.
     """
     constants, shared, text = _written(body, device)
-    return constants, shared, [_bare(text[_expanded(e, device)]) for e in body.outputs]
+    return constants, shared, [_bare(text[_named(e, device)]) for e in body.outputs]
 
 
 def near_tests(body: Body) -> list[str]:
@@ -95,7 +95,7 @@ def _written(body: Body, device: str) -> tuple[list[str], list[str], dict[Expr, 
     clash = RESERVED.intersection(body.inputs + body.params)
     if clash:
         raise ValueError(f"{body.name}: the names {sorted(clash)} are the kernels' own")
-    roots = [_expanded(e, device) for e in body.outputs]
+    roots = [_named(e, device) for e in body.outputs]
     order = topological(roots)
     uses = Counter(arg for node in order for arg in node.args)
     uses.update(roots)
@@ -121,19 +121,9 @@ def _written(body: Body, device: str) -> tuple[list[str], list[str], dict[Expr, 
     return constants, shared, text
 
 
-def _expanded(root: Expr, device: str) -> Expr:
+def _named(root: Expr, device: str) -> Expr:
     """Formulas in the place of operators given by them; the CPU has functions for some of these."""
-    new: dict[Expr, Expr] = {}
-    for node in topological([root]):
-        args = [new[arg] for arg in node.args]
-        if node.op is None:
-            new[node] = node
-        elif node.op.formula is None or (device == "cpu" and node.op.source is not None):
-            new[node] = build(node.op, args)
-        else:
-            inner = substitute(node.op.formula, dict(zip(node.op.args, args)))
-            new[node] = _expanded(inner, device)
-    return new[root]
+    return expand(root, named=device == "cpu")
 
 
 def _literal(value: float) -> str:

@@ -226,31 +226,26 @@ class GaussianNLLLoss(_Loss):
         return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
 
 
-class MarginRankingLoss(_Loss):
+class _PairLoss(_Loss):
+    """A loss of two inputs and a target that says how they should stand, with a margin."""
+
+    def __init__(self, margin: float = 0.0, size_average: bool | None = None,
+                 reduce: bool | None = None, reduction: str = "mean") -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.margin = margin
+
+    def forward(self, input1: Tensor, input2: Tensor,  # type: ignore[override]
+                target: Tensor) -> Tensor:
+        return getattr(F, self.function)(input1, input2, target, self.margin,
+                                         reduction=self.reduction)
+
+
+class MarginRankingLoss(_PairLoss, function="margin_ranking_loss"):
     """`max(0, -y (x1 - x2) + margin)`: y is 1 where x1 should be the larger, else -1."""
 
-    def __init__(self, margin: float = 0.0, size_average: bool | None = None,
-                 reduce: bool | None = None, reduction: str = "mean") -> None:
-        super().__init__(size_average, reduce, reduction)
-        self.margin = margin
 
-    def forward(self, input1: Tensor, input2: Tensor,  # type: ignore[override]
-                target: Tensor) -> Tensor:
-        return F.margin_ranking_loss(input1, input2, target, self.margin, reduction=self.reduction)
-
-
-class CosineEmbeddingLoss(_Loss):
+class CosineEmbeddingLoss(_PairLoss, function="cosine_embedding_loss"):
     """`1 - cos(x1, x2)` where the target is 1, `max(0, cos(x1, x2) - margin)` where it is -1."""
-
-    def __init__(self, margin: float = 0.0, size_average: bool | None = None,
-                 reduce: bool | None = None, reduction: str = "mean") -> None:
-        super().__init__(size_average, reduce, reduction)
-        self.margin = margin
-
-    def forward(self, input1: Tensor, input2: Tensor,  # type: ignore[override]
-                target: Tensor) -> Tensor:
-        return F.cosine_embedding_loss(input1, input2, target, self.margin,
-                                       reduction=self.reduction)
 
 
 class TripletMarginLoss(_Loss):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
-from nbgrad.dtypes import InHalf
 from nbgrad.kernels import memory
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.elementwise import apart, check_writable
@@ -27,8 +26,6 @@ class Change(Op):
         return out
 
     def run_into(self, target, others, attrs) -> None:
-        if target._layout.dtype.half:
-            raise InHalf(target._layout.dtype)
         check_writable(target._layout)
         self.change(target._array(), *[_apart(target, t)._array() for t in others], *attrs)
 

@@ -13,8 +13,9 @@ from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
+from nbgrad.ops.axis_order import like, permuted
 from nbgrad.ops.dims import sizes
-from nbgrad.ops.factory import check_place, default, dtype_of, factory, like, permuted
+from nbgrad.ops.factory import check_place, default, dtype_of, factory
 from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.op import wrap
 from nbgrad.tensor import Tensor

@@ -1,4 +1,4 @@
-"""The keywords that every function making a tensor takes, and how a tensor like another lies."""
+"""The keywords that every function making a tensor takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 
 from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
-from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.out import fit, with_keywords
 from nbgrad.ops.write import copy_
@@ -78,33 +77,3 @@ def dtype_of(name: str, dtype) -> DType:
 def default(dtype: DType | None) -> DType:
     """The dtype asked for, or the default one of floats."""
     return dtypes.get_default_dtype() if dtype is None else dtype
-
-
-def like(own: Layout, dtype: DType, memory_format=None) -> Layout:
-    """The layout of a fresh tensor in the order of another's axes, without gaps."""
-    shape = own.shape
-    if memory_format == "channels_last":
-        return layout(dtype, shape, _strides(shape, (0, 2, 3, 1)))
-    if memory_format == "contiguous_format" or own.contiguous:
-        return layout(dtype, shape)
-    if own.dense:
-        return layout(dtype, shape, own.strides)
-    if any(s == 0 and n > 1 for s, n in zip(own.strides, shape)):
-        return layout(dtype, shape)
-    order = sorted(range(len(shape)), key=lambda k: -own.strides[k])
-    return layout(dtype, shape, _strides(shape, tuple(order)))
-
-
-def permuted(dtype: DType, shape: tuple[int, ...], order: tuple[int, ...]) -> Layout:
-    """A layout without gaps whose axes lie in this order, the outermost first."""
-    return layout(dtype, shape, _strides(shape, order))
-
-
-def _strides(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
-    if len(order) != len(shape):
-        raise RuntimeError(f"required rank {len(order)} tensor to use channels_last format")
-    strides, step = [1] * len(shape), 1
-    for k in reversed(order):
-        strides[k] = step
-        step *= max(shape[k], 1)
-    return tuple(strides)

@@ -124,13 +124,12 @@ def _opened(t: Tensor, key) -> tuple[Tensor, tuple | None, bool]:
     if type(key) is Tensor and own and key._layout.shape and key._layout.dtype is dtypes.int64:
         return t, (0, (_inside(own, 0, index_array(key), 0),)), False
     name = _name(t._layout, key)
-    steps = _known.get(name) if name is not None else None
-    if steps is not None:
-        return _through(t, steps), None, False
-    if name is not None:
-        steps, _ = _steps(t._layout, parts_of(key))
-        return _through(t, remember(_known, name, steps)), None, False
-    return _indexed(t, parts_of(key))
+    if name is None:
+        return _indexed(t, parts_of(key))
+    steps = _known.get(name)
+    if steps is None:
+        steps = remember(_known, name, _steps(t._layout, parts_of(key))[0])
+    return _through(t, steps), None, False
 
 
 def _indexed(t: Tensor, parts: tuple) -> tuple[Tensor, tuple | None, bool]:
@@ -358,8 +357,6 @@ class IndexPut(Op):
     def run_into(self, target, others, attrs) -> None:
         indexing, accumulate = attrs
         own = target._layout
-        if own.dtype.half:
-            raise dtypes.InHalf(own.dtype)
         values = np.broadcast_to(others[0]._array(), _index_shape(target, indexing))
         if others[0]._data is target._data:
             values = values.copy()

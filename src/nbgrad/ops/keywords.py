@@ -6,10 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from nbgrad.engine.mode import no_grad, state
-from nbgrad.ops.elementwise import can_cast
-from nbgrad.ops.out import fit
-from nbgrad.ops.write import copy_
+from nbgrad.engine.mode import no_grad
+from nbgrad.ops.out import expect_out, receive, refuse_cast
 from nbgrad.tensor import Tensor
 
 _NUMPY = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input",
@@ -23,12 +21,9 @@ def flexible(name: str, function: Callable, into: bool = False) -> Callable:
     """
     code = function.__code__
     own = frozenset(code.co_varnames[:code.co_argcount + code.co_kwonlyargcount])
-    second = code.co_varnames[1:2] == ("dim",) and name not in ("max", "min")
 
     @wraps(function)
     def called(*args, **more):
-        if second and len(args) > 1 and isinstance(args[1], Tensor):
-            raise TypeError(f"{name}(): argument 'dim' (position 2) must be int, not Tensor")
         if not more:
             return function(*args)
         out = more.pop("out", None) if into else None
@@ -51,12 +46,7 @@ def _computed_into(name: str, out: Any, function: Callable, args: tuple, more: d
     """The results of a call, written into one tensor or several that take no part in autograd."""
     targets = tuple(out) if isinstance(out, (tuple, list)) else (out,)
     for t in targets:
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(t).__name__}")
-    if state.grad and any(t.requires_grad for t in (*args, *more.values(), *targets)
-                          if isinstance(t, Tensor)):
-        raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic "
-                           "differentiation, but one of the arguments requires grad.")
+        expect_out(name, t, *args, *more.values())
     with no_grad():
         made = function(*args, **more)
         results = made if isinstance(made, tuple) else (made,)
@@ -66,8 +56,7 @@ def _computed_into(name: str, out: Any, function: Callable, args: tuple, more: d
         for t, result in zip(targets, results):
             _check_dtype(name, t, result)
         for t, result in zip(targets, results):
-            fit(t, result._layout.shape)
-            copy_(t, result)
+            receive(t, result)
     return type(made)(*targets) if hasattr(made, "_fields") else out
 
 
@@ -79,9 +68,8 @@ def _check_dtype(name: str, out: Tensor, result: Tensor) -> None:
     elif name in EXACT and own is not given:
         raise RuntimeError(f"Expected out tensor to have dtype {own.name}, but got {given.name} "
                            "instead")
-    elif not can_cast(own, given):
-        raise RuntimeError(f"result type {own.legacy} can't be cast to the desired output type "
-                           f"{given.legacy}")
+    else:
+        refuse_cast(result, out)
 
 
 #: functions whose result takes no conversion on its way

@@ -277,6 +277,13 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return apply(BMM, (input, mat2), _PLAIN)
 
 
+def check_addmv(c: Layout, a: Layout, v: Layout) -> None:
+    """The dtypes of c + a v must be one."""
+    if not (c.dtype is a.dtype is v.dtype):
+        raise RuntimeError("addmv input tensors must have the same dtype, but got "
+                           f"{c.dtype.legacy}, {a.dtype.legacy}, and {v.dtype.legacy}")
+
+
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix (m, k) and a vector (k,)."""
     expect_tensor("mv", input=input, vec=vec)
@@ -287,9 +294,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     if a.shape[1] != v.shape[0]:
         raise RuntimeError(f"size mismatch, got input ({a.shape[0]}), mat "
                            f"({a.shape[0]}x{a.shape[1]}), vec ({v.shape[0]})")
-    if a.dtype is not v.dtype:
-        raise RuntimeError("addmv input tensors must have the same dtype, but got "
-                           f"{v.dtype.legacy}, {a.dtype.legacy}, and {v.dtype.legacy}")
+    check_addmv(v, a, v)
     _check_dtype(a, v)
     return apply(MV, (input, vec), (False,))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import isfunction
+
 from nbgrad import dtypes
 from nbgrad.ops import (
     activations,
@@ -27,6 +29,7 @@ from nbgrad.ops import (
     mask,
     matmul,
     norm,
+    overwrite,
     pad,
     pointwise,
     pool,
@@ -46,7 +49,6 @@ from nbgrad.ops import (
     sort,
     special,
     statistics,
-    window,
     write,
 )
 from nbgrad.ops.elementwise import OPS, accumulate_
@@ -88,7 +90,7 @@ FUNCTIONS: dict = {
     "diagonal": shape.diagonal, "flatten": shape.flatten, "unflatten": shape.unflatten,
     "as_strided": shape.as_strided, "unbind": shape.unbind, "split": shape.split,
     "chunk": shape.chunk, **getitem.FUNCTIONS, **index.FUNCTIONS, **scatter.FUNCTIONS,
-    **mask.FUNCTIONS, **window.FUNCTIONS, **count.FUNCTIONS,
+    **mask.FUNCTIONS, **overwrite.FUNCTIONS, **count.FUNCTIONS,
     **matmul.FUNCTIONS, **product_sums.FUNCTIONS,
     **softmax.FUNCTIONS, **scan.FUNCTIONS, **sort.FUNCTIONS,
     **search.FUNCTIONS, **einsum.FUNCTIONS, **linalg.FUNCTIONS, "vdot": matmul.dot,
@@ -121,8 +123,7 @@ _WRITING = {name for name in (
 
 def _flexible(name: str, function, into: bool = False):
     """A function that takes NumPy's names and `out=`, if it has arguments that have such names."""
-    plain = type(function) is not type(clone)
-    if plain or not (into or "dim" in function.__code__.co_varnames):
+    if not isfunction(function) or not (into or "dim" in function.__code__.co_varnames):
         return function
     return keywords.flexible(name, function, into)
 

@@ -39,23 +39,41 @@ def with_keywords(call, function, *more):
 
 def store(name: str, out: Tensor, result: Tensor) -> Tensor:
     """Write a result into `out`, made as large as the result first; no gradient passes."""
+    expect_out(name, out, result)
+    refuse_cast(result, out)
+    receive(out, result.detach())
+    return out
+
+
+def expect_out(name: str, out: Tensor, *operands) -> None:
+    """`out` must be a tensor, and neither it nor an operand take part in autograd."""
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
-    if state.grad and (out.requires_grad or result.requires_grad):
+    if state.grad and any(isinstance(t, Tensor) and t.requires_grad for t in (out, *operands)):
         raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic "
                            "differentiation, but one of the arguments requires grad.")
-    if not can_cast(result._layout.dtype, out._layout.dtype):
-        raise RuntimeError(f"result type {result._layout.dtype.legacy} can't be cast to the desired "
-                           f"output type {out._layout.dtype.legacy}")
-    if out._layout.numel and out._layout.shape != result._layout.shape:
+
+
+def refuse_cast(result: Tensor, out: Tensor) -> None:
+    """RuntimeError where the dtype of `out` is of a lower category than the result's."""
+    own, given = result._layout.dtype, out._layout.dtype
+    if not can_cast(own, given):
+        raise RuntimeError(f"result type {own.legacy} can't be cast to the desired output type "
+                           f"{given.legacy}")
+
+
+def receive(out: Tensor, result: Tensor) -> None:
+    """Write a result into `out`, resized with a warning if it has elements in another shape."""
+    own, shape = out._layout, result._layout.shape
+    if own.numel and own.shape != shape:
         warnings.warn(f"An output with one or more elements was resized since it had shape "
-                      f"{list(out._layout.shape)}, which does not match the required output shape "
-                      f"{list(result._layout.shape)}. This behavior is deprecated, and in a future "
-                      "PyTorch release outputs will not be resized unless they have zero elements. "
+                      f"{list(own.shape)}, which does not match the required output shape "
+                      f"{list(shape)}. This behavior is deprecated, and in a future PyTorch "
+                      "release outputs will not be resized unless they have zero elements. "
                       "You can explicitly reuse an out tensor t by resizing it, inplace, to zero "
-                      "elements with t.resize_(0).", UserWarning, stacklevel=3)
-    fit(out, result._layout.shape)
-    return copy_(out, result.detach())
+                      "elements with t.resize_(0).", UserWarning, stacklevel=4)
+    fit(out, shape)
+    copy_(out, result)
 
 
 def fit(out: Tensor, shape: tuple[int, ...]) -> None:
@@ -69,7 +87,7 @@ def resize(t: Tensor, shape: tuple[int, ...]) -> None:
     own = layout(t._layout.dtype, shape, None, t._layout.offset)
     needed = own.offset + own.numel
     if needed > t._data.size:
-        grown = memory.empty(needed, own.dtype.np)
+        grown = memory.empty(needed, own.dtype.storage)
         grown[:t._data.size] = t._data
         t._data = grown
     t._layout = own

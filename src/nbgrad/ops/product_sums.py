@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nbgrad.ops.family import expect_tensor, number
-from nbgrad.ops.matmul import addmm, baddbmm, bmm, mv, outer
+from nbgrad.ops.matmul import addmm, baddbmm, bmm, check_addmv, mv, outer
 from nbgrad.ops.write import copy_, fill
 from nbgrad.tensor import Tensor
 
@@ -24,9 +24,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta=1, alpha=1) -> Tensor
     """beta * input + alpha * mat @ vec."""
     expect_tensor("addmv", input=input, mat=mat, vec=vec)
     own, a, v = input._layout.shape, mat._layout.shape, vec._layout.shape
-    if input._layout.dtype is not mat._layout.dtype:
-        raise RuntimeError("addmv input tensors must have the same dtype, but got "
-                           f"{input.dtype.legacy}, {mat.dtype.legacy}, and {vec.dtype.legacy}")
+    check_addmv(input._layout, mat._layout, vec._layout)
     if len(a) == 2 and len(v) == 1 and (a[1] != v[0] or own not in ((), (1,), a[:1])):
         raise RuntimeError(f"size mismatch, got input ({own[0] if own else 1}), mat "
                            f"({a[0]}x{a[1]}), vec ({v[0]})")

@@ -9,9 +9,10 @@ from nbgrad.kernels.cpu import random as kernels
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops import draw
 from nbgrad.ops.apply import apply
+from nbgrad.ops.axis_order import like
 from nbgrad.ops.create import shape_of
 from nbgrad.ops.dims import whole
-from nbgrad.ops.factory import default, factory, like
+from nbgrad.ops.factory import default, factory
 from nbgrad.ops.family import expect_float, expect_tensor
 from nbgrad.ops.generator import Generator, take
 from nbgrad.ops.join import broadcast_tensors

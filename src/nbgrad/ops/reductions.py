@@ -46,6 +46,8 @@ def one_axis(t: Tensor, dim) -> tuple[int, ...]:
 
 @lru_cache(1024, typed=True)
 def _axes(rank: int, dim) -> tuple[int, ...]:
+    if isinstance(dim, Tensor):
+        raise TypeError("argument 'dim' must be int or tuple of ints, not Tensor")
     if dim is None or dim == ():
         return tuple(range(rank))
     dims = (dim,) if isinstance(dim, int) else tuple(dim)

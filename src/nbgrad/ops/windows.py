@@ -35,7 +35,7 @@ def view_dtype(t: Tensor, dtype: DType) -> Tensor:
         shape[-1] //= more
         strides, offset = [s // more for s in strides[:-1]] + [1], offset // more
     size = t._data.nbytes // dtype.itemsize * dtype.itemsize
-    data = t._data.view(np.uint8)[:size].view(dtype.np)
+    data = t._data.view(np.uint8)[:size].view(dtype.storage)
     made = Tensor(data, layout(dtype, tuple(shape), tuple(strides), offset))
     made._counter = t._count()
     return made
