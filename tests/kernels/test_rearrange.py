@@ -27,3 +27,14 @@ def test_frames(shape, mode):
     places = [np.arange(-2, n + 3) for n in shape]
     places = [p % n if mode == "wrap" else np.clip(p, 0, n - 1) for p, n in zip(places, shape)]
     np.testing.assert_array_equal(rearrange.framed(x, places), np.pad(x, [(2, 3)] * x.ndim, mode))
+
+
+@pytest.mark.parametrize("n", [0, 1, 511, 512, 513, 40_000])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16, np.bool_])
+@pytest.mark.parametrize("times", [1, 2, 3, 4, 5, rearrange.FEW])
+def test_each_a_few_times(n, dtype, times):
+    x = (np.random.default_rng(0).standard_normal((2, n)) * 9).astype(dtype)
+    y = rearrange.each(x, times)
+    np.testing.assert_array_equal(y, np.repeat(x, times, 1))
+    if x.dtype.kind == "f":
+        np.testing.assert_allclose(rearrange.each_adjoint(y, times), x * times, rtol=1e-6)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.kernels.cpu.rearrange import backwards
+from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.rearrange import FEW, backwards, each, each_adjoint
 from nbgrad.ops.apply import apply
-from nbgrad.ops.dims import axes, axis, sizes, whole
+from nbgrad.ops.dims import Dims, Sizes, axes, axis, sizes, whole
 from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.index import index_select
 from nbgrad.ops.op import Op, wrap
@@ -26,7 +27,11 @@ class Flip(Op):
             last += 1
         rest = tuple([d for d in dims if d < x.ndim - last])
         x = np.flip(x, rest) if rest else x
-        return backwards(x, last) if last else x.copy()
+        if last:
+            return backwards(x, last)
+        out = memory.empty(x.shape, x.dtype)
+        np.copyto(out, x)
+        return out
 
     def backward(self, node, grad):
         return apply(FLIP, (grad,), node.attrs)
@@ -45,7 +50,31 @@ class Roll(Op):
         return apply(ROLL, (grad,), (tuple([-s for s in shifts]), dims))
 
 
-FLIP, ROLL = Flip(), Roll()
+class RepeatEach(Op):
+    """Every number along the last axis a few times in a row; attrs (times,)."""
+
+    name = "RepeatInterleave"
+
+    def forward(self, x, times):
+        return each(x, times)
+
+    def backward(self, node, grad):
+        return apply(ADD_EACH, (grad,), node.attrs)
+
+
+class AddEach(Op):
+    """The adjoint: sums of a few neighbours along the last axis."""
+
+    name = "RepeatInterleaveBackward"
+
+    def forward(self, gy, times):
+        return each_adjoint(gy, times)
+
+    def backward(self, node, grad):
+        return apply(REPEAT_EACH, (grad,), node.attrs)
+
+
+FLIP, ROLL, REPEAT_EACH, ADD_EACH = Flip(), Roll(), RepeatEach(), AddEach()
 
 
 def flip(input: Tensor, *order, dims=None) -> Tensor:
@@ -76,7 +105,7 @@ def flipud(input: Tensor) -> Tensor:
     return flip(input, 0)
 
 
-def rot90(input: Tensor, k: int = 1, dims=(0, 1)) -> Tensor:
+def rot90(input: Tensor, k: int = 1, dims: Sizes = (0, 1)) -> Tensor:
     """Turned `k` times by 90 degrees in the plane of two axes, from the first to the second."""
     expect_tensor("rot90", input=input)
     plane = sizes((), dims)
@@ -96,7 +125,7 @@ def rot90(input: Tensor, k: int = 1, dims=(0, 1)) -> Tensor:
     return transpose(flip(input, a), a, b) if turns == 3 else input.clone()
 
 
-def roll(input: Tensor, shifts, dims=None) -> Tensor:
+def roll(input: Tensor, shifts: Dims, dims: Dims | None = None) -> Tensor:
     """Turned by `shifts` along `dims`, what leaves one end entering at the other; without `dims`,
     the flattened tensor."""
     expect_tensor("roll", input=input)
@@ -174,6 +203,8 @@ def _same_count(t: Tensor, times: int, dim: int | None, output_size: int | None)
     if output_size is not None and output_size != own[d] * times:
         raise RuntimeError(f"repeat_interleave: Invalid output_size, expected {own[d] * times} but "
                            f"got {output_size}")
+    if d == len(own) - 1 and 0 < times <= FEW:
+        return apply(REPEAT_EACH, (reshape(t, own),), (times,))
     spread = expand(unsqueeze(reshape(t, own), d + 1), own[:d + 1] + (times,) + own[d + 1:])
     return reshape(spread.clone().contiguous(), own[:d] + (own[d] * times,) + own[d + 1:])
 

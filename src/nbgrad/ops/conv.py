@@ -179,14 +179,13 @@ def _check_attrs(stride, padding, dilation, groups: int) -> None:
 
 
 def _check_dtypes(name: str, x: Layout, w: Layout, bias: Tensor | None) -> None:
-    expect_float(name, x)
-    if x.dtype is not w.dtype:
+    if x.dtype is not w.dtype and (x.dtype.category or bias is not None):
         raise RuntimeError(f"Input type (torch.{x.dtype.legacy}Tensor) and weight type "
                            f"(torch.{w.dtype.legacy}Tensor) should be the same")
     if bias is not None and bias._layout.dtype is not x.dtype:
-        names = {"Float": "float", "Double": "double"}
-        raise RuntimeError(f"Input type ({names[x.dtype.legacy]}) and bias type "
-                           f"({names.get(bias.dtype.legacy, bias.dtype.name)}) should be the same")
+        raise RuntimeError(f"Input type ({x.dtype.name}) and bias type ({bias.dtype.name}) should be "
+                           "the same")
+    expect_float(name, x)
 
 
 def _check_bias(w: Layout, bias: Tensor | None, channels: int) -> None:
@@ -198,7 +197,7 @@ def _check_bias(w: Layout, bias: Tensor | None, channels: int) -> None:
 
 def _check_shapes(x: Layout, w: Layout, bias: Tensor | None, sides, dilation, groups: int) -> None:
     o, c = w.shape[:2]
-    if o % groups:
+    if o % groups or o < groups:
         raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at "
                            f"dimension 0, but got weight of size [{list(w.shape)}] instead")
     if x.shape[1] != c * groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from nbgrad.ops.index import index_select
 from nbgrad.ops.mask import where
 from nbgrad.ops.matmul import bmm
 from nbgrad.ops.op import Op
-from nbgrad.ops.reductions import norm
 from nbgrad.ops.shape import expand, reshape, transpose, unsqueeze
+from nbgrad.ops.vector_norm import norm
 from nbgrad.tensor import Tensor
 
 
@@ -96,6 +97,12 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     return norm(x1 - x2 + float(eps), p, -1, keepdim)
 
 
+@lru_cache(8)
+def _pairs(n: int) -> np.ndarray:
+    """Where the pairs i < j lie in a flat matrix (n, n)."""
+    return np.flatnonzero(np.triu(np.ones((n, n), bool), 1))
+
+
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norm distances between the rows of (N, M), each pair once: (N (N - 1) / 2,)."""
     expect_tensor("pdist", input=input)
@@ -106,6 +113,8 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise RuntimeError("pdist only supports floating-point dtypes")
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
+    if p == 2:
+        return index_select(reshape(cdist(input, input), -1), 0, from_numpy(_pairs(own.shape[0])))
     first, second = [from_numpy(i.astype(np.int64)) for i in np.triu_indices(own.shape[0], 1)]
     return norm(index_select(input, 0, first) - index_select(input, 0, second), p, -1)
 

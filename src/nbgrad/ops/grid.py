@@ -4,27 +4,92 @@ from __future__ import annotations
 
 import math
 import warnings
-from itertools import product
-from typing import NamedTuple
+from functools import reduce
+from operator import add
 
 import numpy as np
 
+from nbgrad.kernels.cpu import grid as kernels
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy
-from nbgrad.ops.elementwise import OPS
-from nbgrad.ops.family import expect_tensor
-from nbgrad.ops.mask import where
+from nbgrad.ops.dims import Sizes
+from nbgrad.ops.family import expect_float, expect_tensor, needs, saved, users_line
 from nbgrad.ops.matmul import matmul
-from nbgrad.ops.scatter import gather
-from nbgrad.ops.shape import expand, reshape, unsqueeze
+from nbgrad.ops.op import Op
+from nbgrad.ops.shape import reshape, select, unsqueeze
 from nbgrad.tensor import Tensor
 
 
-class Tap(NamedTuple):
-    """For every place: an entry of one axis (int64), and its weight; None is 1."""
+class Sample(Op):
+    """Images at places, linear in the images; attrs (orders, mode, padding, align).
 
-    entry: np.ndarray
-    weight: Tensor | None
+    Orders say how many times, for each axis, the weights of entries are differentiated by a place:
+    so the gradients of every order are these three ops again.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+    def forward(self, x, grid, *how):
+        return kernels.sample(x, grid, *how)
+
+    def saves(self, needs, attrs):
+        return (0, 1) if needs[1] else (1,)
+
+    def backward(self, node, grad):
+        kept = saved(node)
+        gx, ggrid = needs(node)
+        return (apply(SPREAD, (grad, kept[1]), (node.layouts[0].shape, *node.attrs)) if gx else None,
+                apply(SLOPE, (grad, kept[0], kept[1]), node.attrs) if ggrid else None)
+
+
+class Spread(Op):
+    """The adjoint of `Sample`: the gradient to the images; attrs have their shape first."""
+
+    name = "GridSamplerBackward"
+
+    def forward(self, gy, grid, shape, *how):
+        return kernels.spread(gy, grid, shape, *how)
+
+    def saves(self, needs, attrs):
+        return (0, 1) if needs[1] else (1,)
+
+    def backward(self, node, grad):
+        kept, how = saved(node), node.attrs[1:]
+        gy, ggrid = needs(node)
+        return (apply(SAMPLE[len(how[0])], (grad, kept[1]), how) if gy else None,
+                apply(SLOPE, (kept[0], grad, kept[1]), how) if ggrid else None)
+
+
+class Slope(Op):
+    """The gradient to the places: the sum over channels of gy times the derivative of `Sample`."""
+
+    name = "GridSamplerBackward"
+
+    def forward(self, gy, x, grid, *how):
+        return kernels.slope(gy, x, grid, *how)
+
+    def saves(self, needs, attrs):
+        return (0, 1, 2)
+
+    def backward(self, node, grad):
+        gy, x, grid = saved(node).values()
+        orders, *how = node.attrs
+        axes, wants, terms = len(orders), needs(node), []
+        for d in range(axes):
+            raised = (*orders[:d], orders[d] + 1, *orders[d + 1:]), *how
+            g = unsqueeze(select(grad, 2, axes - 1 - d), 1)
+            terms.append((
+                g * apply(SAMPLE[axes], (x, grid), raised) if wants[0] else None,
+                apply(SPREAD, (g * gy, grid), (x._layout.shape, *raised)) if wants[1] else None,
+                apply(SLOPE, (g * gy, x, grid), raised) if wants[2] else None))
+        return tuple([reduce(add, parts) if want else None for parts, want in zip(zip(*terms), wants)])
+
+
+# By the number of axes that places are on.
+SAMPLE = {n: Sample(f"GridSampler{n}D") for n in (2, 3)}
+SPREAD, SLOPE = Spread(), Slope()
 
 
 def _align(align_corners: bool | None) -> bool:
@@ -32,69 +97,8 @@ def _align(align_corners: bool | None) -> bool:
         warnings.warn("Default grid_sample and affine_grid behavior has changed to "
                       "align_corners=False since 1.3.0. Please specify align_corners=True if the "
                       "old behavior is desired. See the documentation of grid_sample for details.",
-                      UserWarning, stacklevel=3)
+                      UserWarning, stacklevel=users_line())
     return bool(align_corners)
-
-
-def _reflected(x: Tensor, n: int, align: bool) -> Tensor:
-    """Coordinates folded back where they leave the axis, at its outer centers or its borders."""
-    low, span = (0.0, n - 1.0) if align else (-0.5, float(n))
-    if span == 0:
-        return x * 0
-    x = (x - low).abs()
-    whole = np.floor(x.detach()._array() / span)
-    odd = from_numpy(np.asarray(whole % 2 == 1))
-    rest = x - from_numpy(np.asarray(whole)) * span
-    return where(odd, span - rest, rest) + low
-
-
-def _padded(x: Tensor, n: int, padding: str, align: bool) -> Tensor:
-    """Coordinates brought inside the axis as `padding` says."""
-    if padding == "zeros":
-        return x
-    if padding == "reflection":
-        x = _reflected(x, n, align)
-    return apply(OPS["hardtanh"], (x,), (0, n - 1))
-
-
-def _tap(at: np.ndarray, weight: Tensor | None, n: int, like: Tensor) -> Tap:
-    """A tap at whole coordinates; outside of the axis it weighs nothing."""
-    inside = (at >= 0) & (at <= n - 1)
-    if not inside.all():
-        weight = where(from_numpy(inside), like.new_ones(()) if weight is None else weight, 0.0)
-    return Tap(np.where(inside, at, 0).astype(np.int64), weight)
-
-
-def _cubic_weights(t: Tensor) -> list[Tensor]:
-    """The weights of the entries at -1, 0, 1 and 2 for a place t between 0 and 1."""
-    a = -0.75
-
-    def near(x: Tensor) -> Tensor:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x: Tensor) -> Tensor:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-
-    return [far(t + 1), near(t), near(1 - t), far(2 - t)]
-
-
-def _taps(x: Tensor, n: int, mode: str, padding: str, align: bool) -> list[Tap]:
-    """The entries of an axis of n that a coordinate from -1 to 1 is a sum of."""
-    x = (x + 1) * ((n - 1) / 2) if align else ((x + 1) * n - 1) / 2
-    if mode != "bicubic":
-        x = _padded(x, n, padding, align)
-    place = x.detach()
-    if mode == "nearest":
-        return [_tap(np.rint(place._array()), None, n, x)]
-    first = np.asarray(np.floor(place._array()))
-    t = x - from_numpy(first)
-    if mode == "bilinear":
-        return [_tap(first, 1 - t, n, x), _tap(first + 1, t, n, x)]
-    taps = []
-    for k, weight in enumerate(_cubic_weights(t)):
-        at = _padded(from_numpy(first + (k - 1)), n, padding, align)._array()
-        taps.append(_tap(np.trunc(at), weight, n, x))
-    return taps
 
 
 def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
@@ -117,28 +121,15 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
                          f"'border', or 'reflection', but got: '{padding_mode}'")
     align = _align(align_corners)
     _check(input._layout.shape, grid._layout.shape, mode)
-    if input._layout.dtype is not grid._layout.dtype or input._layout.dtype.category != 2:
+    expect_float("grid_sampler_2d_cpu_kernel_impl", input._layout)
+    if input._layout.dtype is not grid._layout.dtype:
         raise RuntimeError("grid_sampler(): expected input and grid to have the same floating point "
                            f"dtype, but input has {input.dtype} and grid has {grid.dtype}")
-    n, c, *sizes = input._layout.shape
+    n, c = input._layout.shape[:2]
     out = grid._layout.shape[1:-1]
-    flat = reshape(input, (n, c, math.prod(sizes)))
-    places = reshape(grid, (n, math.prod(out), len(sizes)))
-    taps = [_taps(places[..., len(sizes) - 1 - k], size, mode, padding_mode, align)
-            for k, size in enumerate(sizes)]
-    total = None
-    for corner in product(*taps):
-        at, weight = np.zeros_like(corner[0].entry), None
-        for tap, size in zip(corner, sizes):
-            at = at * size + tap.entry
-            if tap.weight is not None:
-                weight = tap.weight if weight is None else weight * tap.weight
-        idx = expand(unsqueeze(from_numpy(at), 1), (n, c, at.shape[1]))
-        read = gather(flat, 2, idx)
-        read = read if weight is None else read * unsqueeze(weight, 1)
-        total = read if total is None else total + read
-    assert total is not None
-    return reshape(total, (n, c, *out))
+    places = reshape(grid, (n, math.prod(out), len(out)))
+    y = apply(SAMPLE[len(out)], (input, places), ((0,) * len(out), mode, padding_mode, align))
+    return reshape(y, (n, c, *out))
 
 
 def _check(x: tuple[int, ...], grid: tuple[int, ...], mode: str) -> None:
@@ -159,7 +150,7 @@ def _check(x: tuple[int, ...], grid: tuple[int, ...], mode: str) -> None:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
 
 
-def affine_grid(theta: Tensor, size, align_corners: bool | None = None) -> Tensor:
+def affine_grid(theta: Tensor, size: Sizes, align_corners: bool | None = None) -> Tensor:
     """The places (N, H, W, 2) that theta (N, 2, 3) maps those of an image to; (N, 3, 4) for volumes.
 
     Args:

@@ -5,24 +5,44 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.kernels.cpu import resample as kernels
+from nbgrad.ops.activations import real
 from nbgrad.ops.apply import apply
-from nbgrad.ops.family import expect_float, expect_tensor
+from nbgrad.ops.family import expect_float, expect_tensor, users_line
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Taps:
-    """Which entries of an axis each result is a sum of, and their weights: two arrays (out, taps)."""
+    """Which entries of an axis of `length` each result is a sum of, and their weights.
 
+    places and weights are (taps, results); a place of -1 is none.
+    """
+
+    length: int
     places: np.ndarray
     weights: np.ndarray
+
+    @cached_property
+    def adjoint(self) -> Taps:
+        """The taps that take the results' gradient back: which results each entry is in."""
+        results = self.places.shape[1]
+        to, of = self.places, np.broadcast_to(np.arange(results), self.places.shape)
+        used = np.flatnonzero((to >= 0) & (self.weights != 0))
+        used = used[np.argsort(to.ravel()[used], kind="stable")]
+        to = to.ravel()[used]
+        count = np.bincount(to, minlength=self.length)
+        nth = np.arange(to.size) - (np.cumsum(count) - count)[to]
+        places = np.full((max(1, count.max(initial=0)), self.length), -1)
+        weights = np.zeros(places.shape)
+        places[nth, to], weights[nth, to] = of.ravel()[used], self.weights.ravel()[used]
+        return Taps(results, places, weights)
 
 
 class Resample(Op):
@@ -34,21 +54,11 @@ class Resample(Op):
         return kernels.gather(x, axis, taps.places, taps.weights)
 
     def backward(self, node, grad):
-        axis, _ = node.attrs
-        return apply(ADJOINT, (grad,), (*node.attrs, node.layouts[0].shape[axis]))
+        axis, taps = node.attrs
+        return apply(RESAMPLE, (grad,), (axis, taps.adjoint))
 
 
-class ResampleAdjoint(Op):
-    name = "UpsampleBackward"
-
-    def forward(self, gy, axis, taps, length):
-        return kernels.scatter(gy, axis, length, taps.places, taps.weights)
-
-    def backward(self, node, grad):
-        return apply(RESAMPLE, (grad,), node.attrs[:2])
-
-
-RESAMPLE, ADJOINT = Resample(), ResampleAdjoint()
+RESAMPLE = Resample()
 
 
 # Taps of an axis of n entries for m results, `scale` entries apart
@@ -61,8 +71,8 @@ def _nearest(n: int, m: int, scale: float, shift: float) -> Taps:
 
 
 def _bounded(places: np.ndarray, weights: np.ndarray, n: int) -> Taps:
-    """Places before the first entry or behind the last are those entries."""
-    return Taps(np.clip(places, 0, n - 1), np.ascontiguousarray(weights))
+    """Taps of an axis of n; places before the first entry or behind the last are those entries."""
+    return Taps(n, np.ascontiguousarray(np.clip(places, 0, n - 1).T), np.ascontiguousarray(weights.T))
 
 
 def _centers(m: int, scale: float, align: bool) -> np.ndarray:
@@ -191,7 +201,7 @@ def _order(old, new) -> list[int]:
 
 def _keeps(taps: Taps) -> bool:
     """Whether every entry is only itself."""
-    whole = np.arange(len(taps.places))[:, None]
+    whole = np.arange(taps.places.shape[1])
     return bool(np.all((taps.places == whole) | (taps.weights == 0)))
 
 
@@ -216,7 +226,7 @@ def _sizes(own: tuple[int, ...], size, scale_factor, recompute: bool | None):
                 raise TypeError("expected size to be one of int or Tuple[int] or Tuple[int, int] or "
                                 f"Tuple[int, int, int], but got size with type {type(n).__name__}")
         return tuple(several), (None,) * rank
-    factors = [float(f) for f in several]
+    factors = [real("interpolate", "scale_factor", f) for f in several]
     found = tuple([math.floor(n * f) for n, f in zip(own[2:], factors)])
     return found, (None,) * rank if recompute else tuple(factors)
 
@@ -225,8 +235,18 @@ def upsample(input: Tensor, size=None, scale_factor=None, mode: str = "nearest",
              align_corners: bool | None = None) -> Tensor:
     """`interpolate`, under its former name."""
     warnings.warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
-                  UserWarning, stacklevel=2)
+                  UserWarning, stacklevel=users_line())
     return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input: Tensor, size=None, scale_factor=None) -> Tensor:
+    """`interpolate`, in mode "nearest"."""
+    return upsample(input, size, scale_factor)
+
+
+def upsample_bilinear(input: Tensor, size=None, scale_factor=None) -> Tensor:
+    """`interpolate`, in mode "bilinear" with aligned corners."""
+    return upsample(input, size, scale_factor, "bilinear", True)
 
 
 @lru_cache(64)

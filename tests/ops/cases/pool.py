@@ -39,6 +39,9 @@ CASES = [
     case("torch.max_pool1d_with_indices(a, (3,), [1], 1, 2)", (2, 2, 63)),
     case("F.max_pool1d(a, 2, ceil_mode=True)", (1, 1, 5)),
     case("F.max_pool1d(a, 1)", (0, 3, 4)),
+    case("F.max_pool1d(a.detach(), 3, 1, 1)", (2, 70), differentiable=False),
+    case("F.max_pool1d(a.detach(), 3, 2, 1, 2, ceil_mode=True)", (2, 70), differentiable=False),
+    case("F.max_pool1d(a.detach() / 0, 3, 3)", (2, 7), differentiable=False),
     case("F.max_pool1d(a, 2, return_indices=True)", ties(2, 3, 9), differentiable=False),
     case("torch.max_pool2d(a, 2)", (2, 3, 5, 6)),
     case("F.max_pool2d(a, (3, 2), 1, (1, 0), (1, 2), True, True)", (2, 5, 7)),
@@ -106,6 +109,7 @@ CASES = [
     case("F.fold(a, (4, 5), 2)", (2, 8, 12)),
     case("F.fold(a, (5, 6), (3, 2), (1, 2), (2, 1), (2, 1))", (18, 24)),
     case("F.fold(a, 3, kernel_size=[2, 2])", (0, 8, 4)),
+    case("F.fold(a, (9, 12), 3, stride=3)", (2, 18, 12)),
     case("F.fold(F.unfold(a, 3, padding=1), (4, 5), 3, padding=1)", (1, 2, 4, 5)),
 ]
 

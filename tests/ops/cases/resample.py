@@ -82,6 +82,10 @@ CASES += [case(f"F.grid_sample(a, b{detached}, '{mode}', '{padding}', {align})",
           for padding in ("zeros", "border", "reflection") for align in (True, False)
           if mode != "bicubic" or len(image) == 4]
 
+# more places and channels than are taken at once
+CASES += [case(f"F.grid_sample(a, b, '{mode}', align_corners=False)", (1, 9, 6, 5), at(1, 20, 31, 2),
+               twice=False, dtypes=False) for mode in ("bilinear", "bicubic")]
+
 CASES += [
     # PyTorch accepts integer and bool weights in some modes
     case("F.embedding_bag(b, a)", (5, 3), ints(4, 2), dtypes=False),

@@ -89,6 +89,7 @@ JOINS = [
     case("a.tile(2, 2)", (63,)),
     case("torch.repeat_interleave(a, 2)", (2, 3)),
     case("torch.repeat_interleave(a, 3, dim=-1)", (2, 3)),
+    *[case(f"torch.repeat_interleave(a, {n}, dim=1)", (3, 350)) for n in (1, 2, 3, 4, 7, 17)],
     case("torch.repeat_interleave(a, 0, dim=0)", (2, 3)), case("torch.repeat_interleave(a, 2)", ()),
     case("torch.repeat_interleave(a, repeats=torch.tensor([2, 0, 1]), dim=1)", (2, 3)),
     case("torch.repeat_interleave(a, b)", (4,), ints(4)),

@@ -184,7 +184,8 @@ class _Phase(NamedTuple):
     before: int
 
 
-def _phases(size, kernel_size, stride, dilation, before):
+def phases(size, kernel_size, stride, dilation, before):
+    """The residues of an axis of the input modulo the stride."""
     # Pixel r + stride * i and tap u meet output i + (r + before - u * dilation) / stride, for the u
     # that divide: first, first + skip, ... Read backwards they are a dilated window on gy.
     skip = stride // gcd(stride, dilation)
@@ -205,7 +206,7 @@ def _phases(size, kernel_size, stride, dilation, before):
 def _thin_input(gy, w, stride, before, dilation, groups, gx):
     # A convolution of gy for each residue of the pixel modulo the stride.
     axes = zip(gx.shape[2:], w.shape[2:], stride, dilation, before)
-    phases_h, phases_w = (list(_phases(*axis)) for axis in axes)
+    phases_h, phases_w = (list(phases(*axis)) for axis in axes)
     for h in phases_h:
         for v in phases_w:
             taps, count = np.ascontiguousarray(w[:, :, h.taps, v.taps]), (h.count, v.count)

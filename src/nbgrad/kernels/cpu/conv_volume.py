@@ -11,8 +11,12 @@ right) where the sides differ; only front, top and left matter to a gradient.
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu import conv
+from nbgrad.kernels.cpu import conv, conv_direct
 from nbgrad.kernels.cpu.columns import taps
+
+# Numbers in a window and outputs, at most, and pixels in a row, at least, with which planes taken for
+# channels are multiplied where they lie: more of them than in a picture pays here.
+_WINDOW, _OUTPUTS, _WIDTH = 512, 64, 16
 
 
 def _size(n, kernel, stride, before, after, dilation):
@@ -85,6 +89,46 @@ def _as_plane(w):
     return o, c * size[0], *size[1:]
 
 
+def _direct(outputs, window, out_size, groups):
+    few = 0 < outputs <= _OUTPUTS and 0 < window <= _WINDOW
+    return few and groups == 1 and out_size[0] > 0 and out_size[1] >= _WIDTH
+
+
+def _convolve(x, w, bias, stride, sides, dilation, groups):
+    """`conv.conv2d` of the planes that windows meet."""
+    size, before = w.shape[2:], sides[::2]
+    out_size = tuple(map(_size, x.shape[2:], size, stride, before, sides[1::2], dilation))
+    plain = size in ((1, 1), (3, 3)) and stride == (1, 1)
+    if plain or not len(x) or not _direct(len(w), w[0].size, out_size, groups):
+        return conv.conv2d(x, w, bias, stride, sides, dilation, groups)
+    y = memory.empty((len(x), len(w), *out_size), x.dtype)
+    bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
+    conv_direct.forward(x, w, bias, groups, (stride, dilation, before), y)
+    return y
+
+
+def _convolve_input(gy, w, x_shape, stride, sides, dilation, groups):
+    """`conv.conv2d_input` of them: with a stride, a convolution of gy for each residue of a pixel."""
+    axes = zip(x_shape[2:], w.shape[2:], stride, dilation, sides[::2])
+    high, wide = (list(conv.phases(*axis)) for axis in axes)
+    taps = -(-w.shape[2] // stride[0]) * -(-w.shape[3] // stride[1])
+    size = min(phase.count for phase in high), min(phase.count for phase in wide)
+    if stride == (1, 1) or not gy.size or not _direct(x_shape[1], w.shape[0] * taps, size, groups):
+        return conv.conv2d_input(gy, w, x_shape, stride, sides, dilation, groups)
+    gx, none = memory.empty(x_shape, gy.dtype), np.empty(0, gy.dtype)
+    for h in high:
+        for v in wide:
+            met = np.ascontiguousarray(w[:, :, h.taps, v.taps][:, :, ::-1, ::-1].swapaxes(0, 1))
+            if not met.size:
+                gx[:, :, h.pixels, v.pixels] = 0
+                continue
+            part = memory.empty((*x_shape[:2], h.count, v.count), gy.dtype)
+            how = (1, 1), (h.dilation, v.dilation), (h.before, v.before)
+            conv_direct.forward(gy, met, none, groups, how, part)
+            gx[:, :, h.pixels, v.pixels] = part
+    return gx
+
+
 def conv3d(x, w, bias, stride, padding, dilation, groups):
     """Convolution of x (N, C, D, H, W) and w (O, C / groups, kd, kh, kw), plus bias (O,) or None."""
     x, w, sides = np.ascontiguousarray(x), np.ascontiguousarray(w), _sides(padding)
@@ -96,7 +140,7 @@ def conv3d(x, w, bias, stride, padding, dilation, groups):
         return y.reshape(*y.shape[:3], *x.shape[3:])
     seen = _pictures(x, size[0], windows, stride[0], sides[0], dilation[0])
     rules = _plane_rules(stride, sides, dilation)
-    y = conv.conv2d(seen, w.reshape(_as_plane(w.shape)), bias, *rules, groups)
+    y = _convolve(seen, w.reshape(_as_plane(w.shape)), bias, *rules, groups)
     return _swapped(y.reshape(x.shape[0], windows, *y.shape[1:]))
 
 
@@ -113,7 +157,7 @@ def conv3d_input(gy, w, x_shape, stride, padding, dilation, groups):
     seen = n * windows, c * kernel, *plane
     rules = _plane_rules(stride, sides, dilation)
     w = w.reshape(_as_plane(w.shape))
-    g = conv.conv2d_input(_merged(_swapped(gy)), w, seen, *rules, groups)
+    g = _convolve_input(_merged(_swapped(gy)), w, seen, *rules, groups)
     return _pictures_adjoint(g, x_shape, kernel, windows, stride[0], sides[0], dilation[0])
 
 

@@ -5,37 +5,57 @@ import math
 import numpy as np
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.elementary.parts import fma
+from nbgrad.kernels.cpu.lanes import LANES, elements, load, put, splat
 from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
-# Rows of the second matrix handled together.
-BLOCK = 256
+# Rows of the first matrix that one task has.
+ROWS = 64
 
 
-def _distances_loop(x, yt, out):
-    # x [b, p, m], yt [b, m, r], one task per row of x
+def _distances_loop(x, panels, out):
+    # x [b, p, m], panels [b, panel, m, LANES]; two rows of x at a time against a panel of LANES of y
     batch, p, m = x.shape
-    r = yt.shape[2]
-    for task in prange(batch * p):
-        b, i = task // p, task % p
-        for lo in range(0, r, BLOCK):
-            found = out[b, i, lo:min(lo + BLOCK, r)]
-            found[:] = 0
+    r, count, groups = out.shape[2], panels.shape[1], -(-p // ROWS)
+    for task in prange(batch * count * groups):
+        b, panel, group = task // groups // count, task // groups % count, task % groups
+        other, found = elements(panels), elements(out)
+        start, width = (b * count + panel) * m * LANES, min(r - panel * LANES, LANES)
+        for i in range(group * ROWS, min(group * ROWS + ROWS, p), 2):
+            j = min(i + 1, p - 1)
+            total, second = splat(x, 0), splat(x, 0)
             for k in range(m):
-                own, other = x[b, i, k], yt[b, k, lo:lo + found.size]
-                for j in range(found.size):
-                    d = own - other[j]
-                    found[j] += d * d
-            for j in range(found.size):
-                found[j] = math.sqrt(found[j])
+                row = load(other, start + k * LANES)
+                d, e = row - x[b, i, k], row - x[b, j, k]
+                total, second = fma(d, d, total), fma(e, e, second)
+            put(found, (b * p + i) * r + panel * LANES, total, width)
+            put(found, (b * p + j) * r + panel * LANES, second, width)
+            for q in range(i, j + 1):
+                line = out[b, q, panel * LANES:panel * LANES + width]
+                for f in range(width):
+                    line[f] = math.sqrt(line[f])
 
 
 _distances = kernel(_distances_loop), parallel_kernel(_distances_loop)
 
 
+def _panels(y):
+    """LANES rows of y (b, r, m) at a time, side by side: (b, panels, m, LANES)."""
+    b, r, m = y.shape
+    count = -(-r // LANES)
+    out = np.zeros((b, count, m, LANES), y.dtype)
+    whole = r // LANES
+    full = y[:, :whole * LANES].reshape(b, whole, LANES, m)
+    out[:, :whole] = full.swapaxes(2, 3)
+    if whole < count:
+        out[:, whole, :, :r - whole * LANES] = y[:, whole * LANES:].swapaxes(1, 2)
+    return out
+
+
 def distances(x, y):
     """(b, p, r): |x_i - y_j| for x (b, p, m) and y (b, r, m)."""
-    x, yt = np.ascontiguousarray(x), np.ascontiguousarray(y.transpose(0, 2, 1))
+    x = np.ascontiguousarray(x)
     out = memory.empty((*x.shape[:2], y.shape[1]), x.dtype)
     if out.size:
-        _distances[use_threads(out.size * x.shape[2])](x, yt, out)
+        _distances[use_threads(out.size * x.shape[2])](x, _panels(y), out)
     return out

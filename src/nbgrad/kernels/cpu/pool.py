@@ -10,7 +10,7 @@ import numpy as np
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.columns import taps
-from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.options import folded, inline, kernel, parallel_kernel, prange, use_threads
 
 # Places of windows, side by side in memory, that are handled together.
 BAND = 2048
@@ -139,6 +139,27 @@ def _lines_loop(x, y, idx, rows, columns):
                 y[p, oy, ox], idx[p, oy, ox] = top, place
 
 
+@folded
+def _largest_met(x, step, best):
+    """best[i] = max(best[i], x[i * step])."""
+    for i in range(best.size):
+        v = x[np.uint64(i * step)]
+        best[i] = v if (v > best[i]) | (v != v) else best[i]
+
+
+def _values_loop(x, met, stride, y):
+    # met[u]: the windows from and to whose tap u is inside, and where the first one meets the line
+    for r in prange(x.shape[0]):
+        y[r] = -np.inf
+        for u in range(met.shape[0]):
+            first, last, place = met[u]
+            line, best = x[r, place:], y[r, first:last]
+            if stride == 1:
+                _largest_met(line, 1, best)
+            else:
+                _largest_met(line, stride, best)
+
+
 def _scatter_loop(gy, idx, gx):
     for p in prange(gy.shape[0]):
         for o in range(gy.shape[1]):
@@ -159,6 +180,7 @@ def _place_loop(x, idx, y):
 
 # Each pair is (one thread, all threads).
 _max = kernel(_max_loop), parallel_kernel(_max_loop)
+_values = kernel(_values_loop), parallel_kernel(_values_loop)
 _lines_max = kernel(_lines_loop), parallel_kernel(_lines_loop)
 _scatter = kernel(_scatter_loop), parallel_kernel(_scatter_loop)
 _gather = kernel(_gather_loop), parallel_kernel(_gather_loop)
@@ -248,14 +270,11 @@ def max_pool_values(x, kernel, stride, padding, dilation, ceil_mode):
     size = x.shape[-1]
     count = pool_output_size(size, kernel, stride, padding, dilation, ceil_mode)
     y = memory.empty((*x.shape[:-1], count), x.dtype)
-    for u, inside, met in taps(kernel, count, size, stride, padding, dilation):
-        if u == 0 and inside == slice(0, count):
-            np.copyto(y, x[..., met])
-            continue
-        if u == 0:
-            y.fill(-np.inf)
-        part = y[..., inside]
-        np.maximum(part, x[..., met], out=part)
+    if y.size:
+        met = np.array([(inside.start, inside.stop, places.start) for _, inside, places in taps(
+            kernel, count, size, stride, padding, dilation)])
+        run = _values[use_threads(y.size * kernel)]
+        run(np.ascontiguousarray(x).reshape(-1, size), met, stride, y.reshape(-1, count))
     return y
 
 

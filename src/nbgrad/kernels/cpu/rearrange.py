@@ -3,7 +3,10 @@
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.options import folded, kernel, parallel_kernel, prange, use_threads
+
+# Numbers repeated together, and how often at most.
+BLOCK, FEW = 512, 16
 
 
 def _backwards_loop(x, y):
@@ -30,8 +33,47 @@ def _framed_loop(x, rows, columns, start, end, y):
             to_row[j] = from_row[columns[j]]
 
 
+@folded
+def _side_by_side(x, times, y):
+    """y[i * times + k] = x[i], for `times` that is known when it is compiled."""
+    for i in range(x.size):
+        v, at = x[i], np.uint64(i * times)
+        for k in range(times):
+            y[at + np.uint64(k)] = v
+
+
+def _each_loop(x, times, y):
+    # y[i * times + k] = x[i], a block of x at a time: y is then in the first cache
+    for b in prange(-(-x.size // BLOCK)):
+        row = x[b * BLOCK:min(b * BLOCK + BLOCK, x.size)]
+        to = y[b * BLOCK * times:]
+        if times == 2:
+            _side_by_side(row, 2, to)
+        elif times == 3:
+            _side_by_side(row, 3, to)
+        elif times == 4:
+            _side_by_side(row, 4, to)
+        else:
+            for k in range(times):
+                for i in range(row.size):
+                    to[np.uint64(i * times + k)] = row[i]
+
+
+def _each_adjoint_loop(gy, gx):
+    n, times = gy.shape
+    for b in prange(-(-n // BLOCK)):
+        lo, hi = b * BLOCK, min(b * BLOCK + BLOCK, n)
+        for i in range(lo, hi):
+            gx[i] = gy[i, 0]
+        for k in range(1, times):
+            for i in range(lo, hi):
+                gx[i] += gy[i, k]
+
+
 _backwards = kernel(_backwards_loop), parallel_kernel(_backwards_loop)
 _framed = kernel(_framed_loop), parallel_kernel(_framed_loop)
+_each = kernel(_each_loop), parallel_kernel(_each_loop)
+_each_adjoint = kernel(_each_adjoint_loop), parallel_kernel(_each_adjoint_loop)
 _BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -65,3 +107,22 @@ def framed(x, places):
             x.view(bits).reshape(-1, x.shape[-1]), rows, columns, int(edges[widest]),
             int(edges[widest + 1]), y.view(bits).reshape(-1, len(columns)))
     return y
+
+
+def each(x, times):
+    """(..., n * times): every number of x (..., n) a few times, at most FEW, in a row."""
+    y = memory.empty((*x.shape[:-1], x.shape[-1] * times), x.dtype)
+    if y.size:
+        bits = _BITS[x.itemsize]
+        x, to = np.ascontiguousarray(x).view(bits), y.view(bits)
+        _each[use_threads(y.size)](x.reshape(-1), times, to.reshape(-1))
+    return y
+
+
+def each_adjoint(gy, times):
+    """(..., n): the sums of every `times` neighbours of gy (..., n * times)."""
+    gx = memory.empty((*gy.shape[:-1], gy.shape[-1] // times), gy.dtype)
+    if gx.size:
+        gy = np.ascontiguousarray(gy)
+        _each_adjoint[use_threads(gy.size)](gy.reshape(-1, times), gx.reshape(-1))
+    return gx
