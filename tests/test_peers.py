@@ -190,6 +190,17 @@ def test_agreement(ours, theirs, found):
     assert text is None if found is None else found in text
 
 
+@pytest.mark.parametrize(("ours", "theirs", "found"), [
+    (A[::-1], A, None),
+    (A[::-1] + 0.02, A, "is expected"),
+    (A * 1.05, A, "is expected"),
+    (A[1:], A, "shape"),
+])
+def test_agreement_of_drawn_numbers(ours, theirs, found):
+    text = difference([sample(ours)], [sample(theirs)], 0.02, drawn=True)
+    assert text is None if found is None else found in text
+
+
 def test_selection():
     everything = workloads()
     assert select(everything, []) == everything

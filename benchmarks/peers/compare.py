@@ -167,7 +167,7 @@ class Comparison:
         if ours is None:
             return []
         for name, theirs in results.items():
-            if found := difference(ours, theirs, workload.tolerance):
+            if found := difference(ours, theirs, workload.tolerance, workload.drawn):
                 row.notes[name] = f"wrong: {found}"
         return [name for name in results if name not in row.notes]
 

@@ -28,11 +28,12 @@ class Input(NamedTuple):
     """An array to make; `transposed` has its columns contiguous instead of its rows.
 
     "positive" numbers lie around one, "small" ones below a thousandth; "distinct" ones differ, so
-    that there is one way to sort them; an "index" is less than `high`.
+    that there is one way to sort them; an "index" is less than `high`, and "places" are different
+    ones.
     """
 
     shape: tuple[int, ...]
-    kind: Literal["normal", "positive", "small", "ones", "distinct", "index"] = "normal"
+    kind: Literal["normal", "positive", "small", "ones", "distinct", "index", "places"] = "normal"
     high: int = 0
     transposed: bool = False
 
@@ -41,6 +42,8 @@ class Input(NamedTuple):
         shape = self.shape[::-1] if self.transposed else self.shape
         if self.kind == "index":
             made = rng.integers(0, self.high, shape)
+        elif self.kind == "places":
+            made = rng.permutation(self.high)[:int(np.prod(shape))].reshape(shape)
         elif self.kind == "distinct":
             made = rng.permutation(int(np.prod(shape))).astype(np.float32).reshape(shape)
         elif self.kind == "ones":
@@ -69,6 +72,7 @@ class Workload:
         bytes: memory one call must at least read and write, 0 if that is not what limits it.
         tolerance: how far results may lie apart, relative to their size.
         eager: many small calls rather than one that a compiler could take whole.
+        drawn: the result is random; of two, shape, mean and size are compared, not the numbers.
     """
 
     group: Group
@@ -81,6 +85,7 @@ class Workload:
     bytes: float = 0
     tolerance: float = 1e-4
     eager: bool = False
+    drawn: bool = False
 
     @property
     def key(self) -> str:
@@ -91,7 +96,7 @@ class Workload:
         """Places of the inputs that get a gradient."""
         if self.wrt is not None:
             return self.wrt
-        return tuple(k for k, made in enumerate(self.inputs) if made.kind != "index")
+        return tuple(k for k, made in enumerate(self.inputs) if made.kind not in ("index", "places"))
 
     def arrays(self) -> list[np.ndarray]:
         """The inputs' values."""

@@ -10,6 +10,9 @@ OPS = {
     "randn": lambda x: nbgrad.randn(SIZE),
     "randint": lambda x: nbgrad.randint(0, 1000, (SIZE,)),
     "randperm": lambda x: nbgrad.randperm(SIZE),
+    "normal_": lambda x: x.normal_(1, 2),
+    "bernoulli_": lambda x: x.bernoulli_(0.3),
+    "multinomial": lambda x: nbgrad.multinomial(x.view(100, -1), 50),
     "dropout": lambda x: F.dropout(x, 0.1),
 }
 
@@ -18,12 +21,13 @@ class Random:
     """A million numbers."""
 
     repeat = SAMPLES
-    params = ["rand", "randn", "randint", "randperm", "dropout"]
+    params = ["rand", "randn", "randint", "randperm", "normal_", "bernoulli_", "multinomial",
+              "dropout"]
     param_names = ["op"]
 
     def setup(self, op):
         nbgrad.manual_seed(0)
-        self.op, self.x = OPS[op], nbgrad.ones(SIZE)
+        self.op, self.x = OPS[op], nbgrad.rand(SIZE)
         self.time_draw(op)
 
     def time_draw(self, op):

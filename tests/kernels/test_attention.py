@@ -28,8 +28,9 @@ def gradients(g, q, k, v, p):
 @pytest.mark.parametrize("block, rows", [(1 << 18, 64), (200, 4), (1, 3), (70, 64)])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("shape", [(3, 9, 7, 4, 5), (2, 17, 17, 3, 3), (1, 5, 33, 8, 2)])
-@pytest.mark.parametrize("masked", [False, True])
-def test_against_plain(monkeypatch, block, rows, causal, shape, masked):
+@pytest.mark.parametrize("masked, few", [(False, 0), (False, 1 << 40), (True, 1 << 40)])
+def test_against_plain(monkeypatch, block, rows, causal, shape, masked, few):
+    monkeypatch.setattr(attention, "FEW", few)
     monkeypatch.setattr(attention, "BLOCK", block)
     monkeypatch.setattr(attention, "ROWS", rows)
     n, length, seen, width, depth = shape
@@ -63,9 +64,22 @@ def test_same_bits_for_any_number_of_threads():
         np.testing.assert_array_equal(one, other)
 
 
-def test_nan_stays_in_its_head():
+@pytest.mark.parametrize("few", [0, 1 << 40])
+def test_nan_stays_in_its_head(monkeypatch, few):
+    monkeypatch.setattr(attention, "FEW", few)
     random = np.random.default_rng(5)
     q, k, v = [random.standard_normal((2, 5, 4)).astype(np.float32) for _ in range(3)]
     q[0, 1, 2] = np.nan
     out, _ = attention.attend(q, k, v, None, False)
     assert np.isnan(out[0, 1]).all() and not np.isnan(out[1]).any() and not np.isnan(out[0, 0]).any()
+
+
+@pytest.mark.parametrize("few", [0, 1 << 40])
+def test_a_row_that_sees_nothing_is_zero(monkeypatch, few):
+    monkeypatch.setattr(attention, "FEW", few)
+    q, k, v = [np.ones((1, 3, 2), np.float32) for _ in range(3)]
+    q[0, 1, 0] = -np.inf
+    out, logsumexp = attention.attend(q, k, v, None, False)
+    assert out.tolist() == [[[1, 1], [0, 0], [1, 1]]] and logsumexp[0, 1] == np.inf
+    _, _, gv = attention.attend_backward(v, q, k, v, out, logsumexp, None, False)
+    np.testing.assert_allclose(gv, np.full((1, 3, 2), 2 / 3), rtol=1e-6)

@@ -193,3 +193,43 @@ def test_same_bits_for_any_thread_count(shape, monkeypatch):
         monkeypatch.setattr(config, "PARALLEL_THRESHOLD", threshold)
         results.append([array.tobytes() for array in everything()])
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.int8])
+def test_count(dtype):
+    x = np.array([3, 0, 3, 7, 0, 3, 120], dtype)
+    for least in (0, 200):
+        np.testing.assert_array_equal(index.count(x, least), np.bincount(x, minlength=least))
+    np.testing.assert_array_equal(index.count(np.repeat(x, 2)[::2], 0), np.bincount(x))
+    assert index.count(x[:0], 4).tolist() == [0] * 4
+    if dtype != np.uint8:
+        assert index.count(np.array([1, -1], dtype), 0) is None
+
+
+@pytest.mark.parametrize("shape, count", [((5, 3), 4), ((70, 1), 3000), ((4, 0), 2), ((0, 3), 0)])
+def test_look_up(shape, count, monkeypatch):
+    n, inner = shape
+    storage = np.arange(2 + n * inner, dtype=np.float32)
+    idx = np.random.default_rng(0).integers(-n, n, count) if n else np.zeros(0, np.int64)
+    expected = storage[2:].reshape(shape)[idx].reshape(-1)
+    for threshold in (1 << 30, 1):
+        monkeypatch.setattr(config, "PARALLEL_THRESHOLD", threshold)
+        own = idx.copy()
+        found, outside = index.look_up(storage, 2, n, inner, own)
+        assert outside == 0 and (own == idx % max(n, 1)).all()
+        np.testing.assert_array_equal(found, expected)
+    own = np.array([n, -n - 1, 2**62, -2**63])
+    assert index.look_up(storage, 2, n, inner, own)[1] == 4 == index.settle(own, n)
+    assert own.tolist() == [n, -n - 1, 2**62, -2**63]
+
+
+def test_settle():
+    idx = np.array([[0, -1], [2, -3]])
+    assert index.settle(idx, 3) == 0 and idx.tolist() == [[0, 2], [2, 0]]
+
+
+def test_values_of_another_dtype_are_converted():
+    for change in (lambda *a: index.reduce_rows(*a, "sum"), index.put_rows):
+        x = np.zeros((1, 3, 2), np.float32)
+        change(x, np.array([2, 0]), np.array([[[1, 2], [3, 4]]], np.int32))
+        assert x.tolist() == [[[3, 4], [0, 0], [1, 2]]]

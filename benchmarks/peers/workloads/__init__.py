@@ -6,16 +6,20 @@ from benchmarks.peers.workload import Workload
 from benchmarks.peers.workloads import (
     conv,
     dispatch,
+    drawing,
     elementwise,
     indexing,
     matmul,
     norms,
     optimizers,
+    recurrent,
     reductions,
+    spatial,
     training,
 )
 
-FAMILIES = (dispatch, elementwise, reductions, norms, indexing, matmul, conv, optimizers, training)
+FAMILIES = (dispatch, elementwise, reductions, norms, indexing, matmul, conv, spatial, drawing,
+            recurrent, optimizers, training)
 
 
 def workloads(small: bool = False) -> list[Workload]:

@@ -18,6 +18,8 @@ from nbgrad.kernels.memory import empty
 
 #: Scores of a block, and the rows of a head that are at least in one.
 BLOCK, ROWS = 1 << 18, 64
+#: With fewer multiplications a forward pass takes less time than the calls of kernels.
+FEW = 1 << 17
 
 
 @cache
@@ -55,10 +57,18 @@ def _scores(q, k, mask, at, causal):
     return s, keys
 
 
+def _is_small(q, k, v, mask) -> bool:
+    work = q.shape[0] * q.shape[1] * k.shape[1] * (q.shape[2] + v.shape[2])
+    return mask is None and work < FEW
+
+
 def attend(q, k, v, mask, causal):
     """(out, logsumexp): [N, L, D], and of the scores of every row [N, L] in float64."""
     n, length = q.shape[:2]
     out, logsumexp = empty((n, length, v.shape[2]), q.dtype), empty((n, length), np.float64)
+    if _is_small(q, k, v, mask):
+        rows.small(q, k, v, causal, out, logsumexp)
+        return out, logsumexp
     for at in _blocks(n, length, k.shape[1]):
         head, row = at
         s, keys = _scores(q, k, mask, at, causal)
@@ -72,6 +82,10 @@ def attend(q, k, v, mask, causal):
 
 def attend_backward(g, q, k, v, out, logsumexp, mask, causal):
     """(gq, gk, gv) for g, the gradient to `out`."""
+    if _is_small(q, k, v, mask):
+        gq, gk, gv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+        rows.small_backward(g, q, k, v, out, logsumexp, causal, gq, gk, gv)
+        return gq, gk, gv
     n, length = q.shape[:2]
     gq, gk, gv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     delta = np.einsum("nld,nld->nl", g, out)

@@ -41,9 +41,22 @@ def _on_one_thread(function):
 
 cholesky, qr, svd, eigh, eigvalsh = map(_on_one_thread, (
     np.linalg.cholesky, np.linalg.qr, np.linalg.svd, np.linalg.eigh, np.linalg.eigvalsh))
-inv, solve, det, slogdet = map(_on_one_thread, (
-    np.linalg.inv, np.linalg.solve, np.linalg.det, np.linalg.slogdet))
-matmul = _on_one_thread(np.matmul)
+det, slogdet, matmul = map(_on_one_thread, (np.linalg.det, np.linalg.slogdet, np.matmul))
+
+
+def _in_own_dtype(name: str):
+    """What np.linalg.<name> is made of: that solves float32 in float64, at a quarter of the speed."""
+    ufunc = getattr(np.linalg._umath_linalg, name)
+
+    def run(*arrays):
+        with np.errstate(all="ignore"):
+            return ufunc(*arrays)
+
+    return _on_one_thread(run)
+
+
+#: of (..., n, n), and of (..., n, n) and (..., n, k); NaN for a singular matrix
+inv, solve = map(_in_own_dtype, ("inv", "solve"))
 
 __all__ = ["LinAlgError", "cholesky", "det", "eigh", "eigvalsh", "inv", "matmul", "qr", "slogdet",
            "solve", "svd"]

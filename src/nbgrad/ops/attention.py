@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from nbgrad.dtypes import float64
 from nbgrad.engine.mode import state
 from nbgrad.kernels import attention as kernels
-from nbgrad.kernels.layout import Layout, broadcast_shapes
+from nbgrad.kernels.layout import Layout, broadcast_shapes, layout
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy
 from nbgrad.ops.dropout import dropout
@@ -22,9 +23,10 @@ from nbgrad.tensor import Tensor
 
 
 class Attention(Op):
-    """softmax(scale q k^T + mask) v for q (N, L, E), k (N, S, E), v (N, S, D); and the logsumexp.
+    """softmax(scale q k^T + mask) v for q (..., L, E), k (..., S, E), v (..., S, D); the logsumexp.
 
-    attrs (causal, scale, which): `which` of the masks (M, L, S) is for each of the N, as a tuple.
+    attrs (causal, scale, which): `which` of the masks (M, L, S) is for each of the N matrices that
+    the leading axes stand for, as a tuple.
     """
 
     name = "ScaledDotProductFlashAttentionForCpu"
@@ -32,7 +34,10 @@ class Attention(Op):
 
     def run(self, inputs, attrs):
         q, k, v, mask, causal = _arrays(inputs, attrs)
-        return wrap(kernels.attend(q, k, v, mask, causal))
+        out, logsumexp = kernels.attend(q, k, v, mask, causal)
+        lead, own = inputs[0]._layout.shape[:-1], inputs[0]._layout.dtype
+        return (Tensor(out.reshape(-1), layout(own, (*lead, v.shape[2]))),
+                Tensor(logsumexp.reshape(-1), layout(float64, lead)))
 
     def saves(self, needs, attrs):
         return (*range(len(needs)), -1, -2)
@@ -45,12 +50,13 @@ class Attention(Op):
         if not state.grad:
             return *apply(BACKWARD, present(grad, q, k, v, kept[-1], kept[-2], mask),
                           node.attrs), *rest
-        each = None if mask is None else mask[from_numpy(np.array(which))]
+        each = None
+        if mask is not None:
+            each = reshape(mask[from_numpy(np.array(which))], (*q._layout.shape[:-1], -1))
         p = _weights(q * scale, k, each, causal)
-        gp = matmul(grad, transpose(v, 1, 2))
+        gp = matmul(grad, _turned(v))
         gs = p * (gp - (gp * p).sum(-1, True)) * scale
-        return (matmul(gs, k), matmul(transpose(gs, 1, 2), q), matmul(transpose(p, 1, 2), grad),
-                *rest)
+        return (matmul(gs, k), matmul(_turned(gs), q), matmul(_turned(p), grad), *rest)
 
 
 class AttentionBackward(Op):
@@ -62,16 +68,22 @@ class AttentionBackward(Op):
     def run(self, inputs, attrs):
         grad, q, k, v, out, logsumexp, *mask = inputs
         q, k, v, mask, causal = _arrays((q, k, v, *mask), attrs)
-        g = np.ascontiguousarray(grad._array())
-        gq, gk, gv = kernels.attend_backward(g, q, k, v, out._array(), logsumexp._array(), mask,
-                                             causal)
-        return wrap((np.multiply(gq, gq.dtype.type(attrs[1]), out=gq), gk, gv))
+        gq, gk, gv = kernels.attend_backward(_three(grad), q, k, v, _three(out),
+                                             logsumexp._array().reshape(q.shape[:2]), mask, causal)
+        gq *= gq.dtype.type(attrs[1])
+        return wrap(tuple([g.reshape(t._layout.shape) for g, t in zip((gq, gk, gv), inputs[1:])]))
+
+
+def _three(t: Tensor) -> np.ndarray:
+    """Contiguous matrices (N, L, E) of a tensor (..., L, E)."""
+    array = np.ascontiguousarray(t._array())
+    return array if array.ndim == 3 else array.reshape(-1, *array.shape[-2:])
 
 
 def _arrays(inputs, attrs):
     """What the kernels take: contiguous arrays, q scaled."""
     causal, scale, which = attrs
-    q, k, v = [np.ascontiguousarray(t._array()) for t in inputs[:3]]
+    q, k, v = [_three(t) for t in inputs[:3]]
     mask = (inputs[3]._array(), np.array(which)) if len(inputs) == 4 else None
     return q * q.dtype.type(scale), k, v, mask, causal
 
@@ -79,9 +91,13 @@ def _arrays(inputs, attrs):
 ATTENTION, BACKWARD = Attention(), AttentionBackward()
 
 
+def _turned(t: Tensor) -> Tensor:
+    return transpose(t, -2, -1)
+
+
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """The probabilities (..., L, S) by plain ops; zeros in a row that sees nothing."""
-    scores = matmul(q, transpose(k, -2, -1))
+    scores = matmul(q, _turned(k))
     if causal:
         length, seen = scores._layout.shape[-2:]
         scores = scores.masked_fill(from_numpy(~np.tri(length, seen, dtype=bool)), -math.inf)
@@ -160,9 +176,10 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor,
     width = query._layout.shape[-1]
     scale = 1 / math.sqrt(max(width, 1)) if scale is None else float(scale)
     shapes = [t._layout.shape[:-2] for t in present(query, key, value, mask)]
-    lead: tuple[int, ...] | None = ()
-    for shape in shapes:
-        lead = lead if lead is None else broadcast_shapes(lead, shape)
+    lead: tuple[int, ...] | None = shapes[0]
+    for shape in shapes[1:]:
+        if shape != lead and lead is not None:
+            lead = broadcast_shapes(lead, shape)
     if lead is None:
         raise RuntimeError("The size of tensor a must match the size of tensor b at non-singleton "
                            f"dimensions: the leading axes {shapes} do not broadcast")
@@ -174,13 +191,11 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor,
 
 
 def _blocked(query, key, value, mask, lead, causal, scale) -> Tensor:
-    n = math.prod(lead)
-    q, k, v = [reshape(t if t._layout.shape[:-2] == lead else
-                       expand(t, lead + t._layout.shape[-2:]), (n, *t._layout.shape[-2:]))
+    q, k, v = [t if t._layout.shape[:-2] == lead else expand(t, lead + t._layout.shape[-2:])
                for t in (query, key, value)]
     which: tuple[int, ...] = ()
     if mask is not None:
-        rows = (q._layout.shape[1], k._layout.shape[1])
+        rows = (q._layout.shape[-2], k._layout.shape[-2])
         own = mask._layout.shape
         if broadcast_shapes(own[-2:], rows) != rows:
             raise RuntimeError(f"The size of tensor a {list(rows)} must match the size of tensor b "
@@ -188,8 +203,7 @@ def _blocked(query, key, value, mask, lead, causal, scale) -> Tensor:
         count = math.prod(own[:-2])
         which = tuple(np.broadcast_to(np.arange(count).reshape(own[:-2]), lead).reshape(-1).tolist())
         mask = expand(reshape(mask, (count, *((1, 1) + own)[-2:])), (count, *rows))
-    out = apply(ATTENTION, present(q, k, v, mask), (causal, scale, which))[0]
-    return reshape(out, (*lead, *out._layout.shape[1:]))
+    return apply(ATTENTION, present(q, k, v, mask), (causal, scale, which))[0]
 
 
 # Multi-head attention

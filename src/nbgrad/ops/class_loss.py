@@ -112,12 +112,17 @@ CROSS_ENTROPY_BACKWARD = CrossEntropyBackward()
 
 
 def _check_target_shape(x: tuple[int, ...], t: tuple[int, ...]) -> None:
+    if not x:
+        raise ValueError("Expected 1 or more dimensions (got 0)")
     if len(x) == 1:
-        if t not in ((), (1,)):
+        if len(t) > 1:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
-    elif x[0] != (t[0] if t else 1):
+        if t not in ((), (1,)):
+            raise ValueError("For 1D input, 1D target must have size 1, but got target size: "
+                             f"{t[0]}")
+    elif x[0] != (t[0] if t else 0):
         raise ValueError(f"Expected input batch_size ({x[0]}) to match target batch_size "
-                         f"({t[0] if t else 1}).")
+                         f"({t[0] if t else 0}).")
     elif len(x) == 2 and len(t) != 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     elif len(x) == 3 and t != x[:1] + x[2:]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.kernels.cpu.index import histogram
+from nbgrad.kernels.cpu.index import count, histogram
 from nbgrad.ops.elementwise import promote
 from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.op import wrap
@@ -42,12 +42,12 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         return wrap(np.zeros(minlength, np.int64))
     if weights is not None and weights._layout.shape != own.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
-    try:
-        if weights is None:
-            return wrap(np.bincount(x, minlength=minlength).astype(np.int64, copy=False))
-        sums = np.bincount(x, weights.detach().double()._array(), minlength)
-    except ValueError:
-        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.") from None
+    counts = count(x, minlength) if x.ndim == 1 else None
+    if counts is None:
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if weights is None:
+        return wrap(counts)
+    sums = np.bincount(x, weights.detach().double()._array(), minlength)
     return wrap(sums.astype(np.float32) if weights._layout.dtype is dtypes.float32 else sums)
 
 
@@ -63,12 +63,12 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
         if number(value) is None:
             raise TypeError(f"histc(): argument '{name}' must be Number, not "
                             f"{type(value).__name__}")
-    if input._layout.dtype.category < 2 or input._layout.dtype.half:
-        raise NotImplementedError(f'"histogram_cpu" not implemented for '
-                                  f"'{input._layout.dtype.legacy}'")
     if bins <= 0:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
-    x = input._array().reshape(-1)
+    if input._layout.dtype.category < 2:
+        raise NotImplementedError(f'"histogram_cpu" not implemented for '
+                                  f"'{input._layout.dtype.legacy}'")
+    x = input._values().reshape(-1)
     low, high = float(min), float(max)
     if low == high and x.size:
         low, high = float(x.min()), float(x.max())
@@ -78,7 +78,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
         low, high = low - 1, high + 1
     if low > high:
         raise RuntimeError("torch.histc: max must be larger than min")
-    return wrap(histogram(x, low, high, bins).astype(x.dtype))
+    return wrap(histogram(x, low, high, bins).astype(x.dtype)).to(input.dtype)
 
 
 def isin(elements, test_elements, *, assume_unique: bool = False, invert: bool = False) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.kernels import memory
 from nbgrad.kernels.cpu import random as kernels
 from nbgrad.ops.apply import apply_
 from nbgrad.ops.family import expect_float
@@ -24,16 +26,21 @@ def real(name: str, value) -> float:
 
 
 class Draw(Op):
-    """In place: fresh random numbers, made by attrs[0] with the other attrs."""
+    """In place: fresh random numbers; attrs[0] fills a vector with them, given it and the others."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__()
 
     def run_into(self, target, others, attrs) -> None:
-        make, *rest = attrs
-        own = target._layout
-        target._array()[...] = make(own.numel, own.dtype.np, *rest).reshape(own.shape)
+        fill, *rest = attrs
+        array = target._array()
+        if target._layout.contiguous:
+            fill(array.reshape(-1), *rest)
+        else:
+            made = np.empty(array.shape, array.dtype)
+            fill(made.reshape(-1), *rest)
+            array[...] = made
 
     def backward(self, node, grad):
         return grad.new_zeros(grad._layout.shape)
@@ -44,26 +51,37 @@ LOG_NORMAL, CAUCHY = Draw("LogNormal"), Draw("Cauchy")
 EXPONENTIAL, GEOMETRIC = Draw("Exponential"), Draw("Geometric")
 
 
-def uniform(n: int, np_dtype, generator) -> np.ndarray:
-    """n floats in [0, 1)."""
-    return kernels.uniform(n, np_dtype, *take(generator, n))
+# What fills a vector: fill(y, generator, ...).
 
 
-def normal(n: int, np_dtype, generator) -> np.ndarray:
-    """n floats with mean 0 and variance 1."""
-    return kernels.normal(n, np_dtype, *take(generator, n))
+def uniform(y: np.ndarray, generator, low: float = 0.0, high: float = 1.0) -> None:
+    """Floats in [low, high)."""
+    kernels.uniform(y, *take(generator, y.size), low, high)
 
 
-def coins(n: int, np_dtype, generator, p) -> np.ndarray:
-    """n ones with probability `p`, a number or n of them, and zeros."""
+def normal(y: np.ndarray, generator, mean: float = 0.0, std: float = 1.0) -> None:
+    """Normal floats."""
+    kernels.normal(y, *take(generator, y.size), mean, std)
+
+
+def coins(y: np.ndarray, generator, p) -> None:
+    """Ones with probability `p`, a number or an array of them, and zeros."""
     if isinstance(p, np.ndarray):
-        return (uniform(n, np.float64, generator) < p.reshape(-1)).astype(np_dtype)
-    return kernels.bernoulli_mask(n, p, *take(generator, n), np_dtype)
+        np.copyto(y, unit(y.size, generator) < p.reshape(-1))
+    else:
+        kernels.bernoulli(y, p, *take(generator, y.size))
 
 
-def integers(n: int, np_dtype, generator, low: int, high: int) -> np.ndarray:
-    """n integers in [low, high)."""
-    return kernels.randint(n, low, high, *take(generator, n)).astype(np_dtype, copy=False)
+def integers(y: np.ndarray, generator, low: int, high: int) -> None:
+    """Integers in [low, high)."""
+    kernels.randint(y, low, high, *take(generator, y.size))
+
+
+def unit(n: int, generator) -> np.ndarray:
+    """n new float64 in [0, 1)."""
+    y = memory.empty(n, np.float64)
+    uniform(y, generator)
+    return y
 
 
 def check_deviation(std: float) -> None:
@@ -77,19 +95,17 @@ def check_integers(dtype: dtypes.dtype, low: int, high: int) -> None:
     if low >= high:
         raise RuntimeError("random_ expects 'from' to be less than 'to', but got from="
                            f"{low} >= to={high}")
-    least, most = (0, 1) if dtype is dtypes.bool_ else (-math.inf, math.inf)
-    if dtype.category == 1:
-        info = np.iinfo(dtype.name)
-        least, most = info.min, info.max
+    least, most = _held(dtype)
     if low < least or high - 1 > most:
         raise RuntimeError(f"{'from' if low < least else 'to - 1'} is out of bounds for {dtype.name}")
 
 
-def _scaled_normal(n, np_dtype, generator, mean, std):
-    values = normal(n, np_dtype, generator)
-    values *= std
-    values += mean
-    return values
+@cache
+def _held(dtype: dtypes.dtype) -> tuple[float, float]:
+    """The least and the largest of the integers that a dtype holds."""
+    if dtype.category == 1:
+        return np.iinfo(dtype.name).min, np.iinfo(dtype.name).max
+    return (0, 1) if dtype is dtypes.bool_ else (-math.inf, math.inf)
 
 
 def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *,
@@ -98,11 +114,12 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *,
     mean, std = real("normal_", mean), real("normal_", std)
     expect_float("normal_kernel_cpu", input._layout)
     check_deviation(std)
-    return apply_(NORMAL, input, (), (_scaled_normal, generator, mean, std))
+    return apply_(NORMAL, input, (), (normal, generator, mean, std))
 
 
-def _log_normal(n, np_dtype, generator, mean, std):
-    return np.exp(_scaled_normal(n, np_dtype, generator, mean, std))
+def _log_normal(y, generator, mean, std):
+    normal(y, generator, mean, std)
+    np.exp(y, y)
 
 
 def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *,
@@ -115,8 +132,13 @@ def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *,
     return apply_(LOG_NORMAL, input, (), (_log_normal, generator, mean, std))
 
 
+_NUMBERS = {int, float}
+
+
 def _bounds(name: str, given: tuple, named: dict, first, second) -> tuple:
     """The two bounds of a range; the first is called `from`, which Python cannot name."""
+    if len(given) == 2 and not named and _NUMBERS.issuperset(map(type, given)):
+        return given
     found = dict(zip(("from", "to"), given)) | named
     if len(given) > 2 or set(found) - {"from", "to"} or set(named) & set(("from", "to")[:len(given)]):
         raise TypeError(f"{name}() takes from, to and generator, not {(*given, *named)}")
@@ -126,29 +148,31 @@ def _bounds(name: str, given: tuple, named: dict, first, second) -> tuple:
     return found.get("from", first), found.get("to", second)
 
 
-def _scaled_uniform(n, np_dtype, generator, low, high):
-    values = uniform(n, np_dtype, generator)
-    values *= high - low
-    values += low
-    return values
-
-
 def uniform_(input: Tensor, *bounds, generator: Generator | None = None, **named) -> Tensor:
     """Write uniform numbers of [from, to), by default [0, 1), in place."""
     expect_float("check_uniform_bounds", input._layout)
     low, high = _bounds("uniform_", bounds, named, 0.0, 1.0)
-    limit = float(np.finfo(input._layout.dtype.np).max)
+    if not -_SURE <= low <= high <= _SURE:
+        _check_range(input._layout.dtype, low, high)
+    return apply_(UNIFORM, input, (), (uniform, generator, float(low), float(high)))
+
+
+#: bounds up to here are fine in any dtype of floats
+_SURE = 30_000
+
+
+def _check_range(dtype: dtypes.dtype, low: float, high: float) -> None:
+    limit = float(dtype.limits().max)
     for name, bound in (("from", low), ("to", high)):
         if not -limit <= bound <= limit:
-            raise RuntimeError(f"{name} is out of bounds for {input._layout.dtype.name}")
+            raise RuntimeError(f"{name} is out of bounds for {dtype.name}")
     if low > high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > "
                            f"to={high:g}")
     if high - low > limit:
         raise RuntimeError("uniform_ expects to-from <= std::numeric_limits<"
-                           f"{input._layout.dtype.name}>::max(), but found to={high:g} and "
+                           f"{dtype.name}>::max(), but found to={high:g} and "
                            f"from={low:g} which result in to-from to exceed the limit")
-    return apply_(UNIFORM, input, (), (_scaled_uniform, generator, float(low), float(high)))
 
 
 def random_(input: Tensor, *bounds, generator: Generator | None = None, **named) -> Tensor:
@@ -194,8 +218,10 @@ def _continuous(name: str, input: Tensor) -> None:
                            f"be a floating point but you specified {input._layout.dtype.legacy}")
 
 
-def _exponential(n, np_dtype, generator, rate):
-    return np.log1p(-uniform(n, np_dtype, generator)) * np_dtype.type(-1 / rate)
+def _exponential(y, generator, rate):
+    uniform(y, generator, -0.0, -1.0)  # of -0 the logarithm is -0, and that times -1 is 0
+    np.log1p(y, y)
+    y *= -1 / rate
 
 
 def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
@@ -207,8 +233,8 @@ def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | No
     return apply_(EXPONENTIAL, input, (), (_exponential, generator, lambd))
 
 
-def _cauchy(n, np_dtype, generator, median, sigma):
-    return median + sigma * np.tan(np.pi * (uniform(n, np.float64, generator) - 0.5))
+def _cauchy(y, generator, median, sigma):
+    y[...] = median + sigma * np.tan(np.pi * (unit(y.size, generator) - 0.5))
 
 
 def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *,
@@ -221,9 +247,9 @@ def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *,
     return apply_(CAUCHY, input, (), (_cauchy, generator, median, sigma))
 
 
-def _geometric(n, np_dtype, generator, p):
-    trials = np.ceil(np.log1p(-uniform(n, np.float64, generator)) / math.log1p(-p))
-    return np.maximum(trials, 1)
+def _geometric(y, generator, p):
+    trials = np.ceil(np.log1p(-unit(y.size, generator)) / math.log1p(-p))
+    y[...] = np.maximum(trials, 1)
 
 
 def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
+
 from nbgrad.kernels.cpu import random as kernels
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.family import expect_tensor, users_line
 from nbgrad.ops.generator import default_generator
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
@@ -26,7 +28,7 @@ class Dropout(Op):
     label = "dropout_"
 
     def forward(self, x, p, scale, seed, offset):
-        return kernels.dropout(x.reshape(-1), p, scale, seed, offset).reshape(x.shape)
+        return kernels.dropout(x, p, scale, seed, offset)
 
     def run_into(self, target, others, attrs) -> None:
         x = target._array()
@@ -45,7 +47,8 @@ class AlphaDropout(Dropout):
 
     def forward(self, x, p, scale, seed, offset):
         y = super().forward(x, p, scale, seed, offset)
-        kept = kernels.bernoulli_mask(x.size, 1 - p, seed, offset, x.dtype).reshape(x.shape)
+        kept = np.empty(x.shape, x.dtype)
+        kernels.bernoulli(kept.reshape(-1), 1 - p, seed, offset)
         kept -= x.dtype.type(1 - p)
         kept *= x.dtype.type(LOW * scale)
         y += kept
@@ -151,7 +154,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
                       "is the channel dim. This behavior will change in a future release to interpret "
                       "the input as one without a batch dimension, i.e. shape (C, H, W). To maintain "
                       "the 1D channel-wise dropout behavior, please switch to using dropout1d "
-                      "instead.", UserWarning, stacklevel=2)
+                      "instead.", UserWarning, stacklevel=users_line())
     return input if idle else _feature(input, p, inplace)
 
 
@@ -168,7 +171,8 @@ def _warn_of_rank(name: str, input: Tensor, ranks: tuple[int, int]) -> None:
                       "will result in an error in a future release. To retain the behavior and silence "
                       f"this warning, please use dropout instead. Note that {name} exists to provide "
                       "channel-wise dropout on inputs with a channel dimension, and an optional batch "
-                      f"dimension (i.e. {ranks[0]}D or {ranks[1]}D inputs).", UserWarning, stacklevel=3)
+                      f"dimension (i.e. {ranks[0]}D or {ranks[1]}D inputs).", UserWarning,
+                      stacklevel=users_line())
 
 
 def _by_train(function, name: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 
 from nbgrad.ops.family import expect_tensor
@@ -13,8 +14,8 @@ from nbgrad.ops.reductions import sum_
 from nbgrad.ops.shape import axis, diagonal, movedim, permute, reshape, squeeze
 from nbgrad.tensor import Tensor
 
-#: A tensor and a letter for each of its axes.
-Part = tuple[Tensor, str]
+#: What is done, one after the other, with a list of tensors, of which one is left.
+Steps = list[Callable[[list[Tensor]], None]]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -38,9 +39,7 @@ def einsum(*args) -> Tensor:
     """
     equation, operands = _spoken(args)
     expect_tensor("einsum", **{f"operands[{k}]": t for k, t in enumerate(operands)})
-    terms, result, sizes = _parse(equation, tuple([t._layout.shape for t in operands]))
-    parts = [_prepared(t, term, sizes) for t, term in zip(operands, terms)]
-    return contract(parts, result, sizes)
+    return _done(_recipe(equation, tuple([t._layout.shape for t in operands])), operands)
 
 
 def _spoken(args) -> tuple[str, list[Tensor]]:
@@ -67,6 +66,12 @@ def _letters(numbers) -> str:
 
 
 @lru_cache(1024)
+def _recipe(equation: str, shapes: tuple[tuple[int, ...], ...]) -> Steps:
+    """What an equation asks to do with operands of these shapes."""
+    terms, result, sizes = _parse(equation, shapes)
+    return _planned(terms, shapes, result, sizes)
+
+
 def _parse(equation: str, shapes: tuple[tuple[int, ...], ...]):
     """The letters of every operand and of the result, and the size of each; ellipses written out.
 
@@ -137,35 +142,57 @@ def _sizes(terms, shapes) -> dict[str, int]:
     return sizes
 
 
-def _prepared(t: Tensor, term: str, sizes: dict[str, int]) -> Part:
+def _done(steps: Steps, operands: list[Tensor]) -> Tensor:
+    held = list(operands)
+    for step in steps:
+        step(held)
+    return held[0]
+
+
+def _planned(terms, shapes, result: str, sizes: dict[str, int]) -> Steps:
+    """The sum of products of tensors with these letters, its axes in the order of `result`."""
+    steps: Steps = []
+    terms = [_prepare(steps, k, *each, sizes) for k, each in enumerate(zip(terms, shapes))]
+    given = len(terms)
+    while len(terms) > 1:
+        i, j = _cheapest(terms, result, sizes) if len(terms) > 2 else (0, 1)
+        wanted = set(result).union(*[t for k, t in enumerate(terms) if k not in (i, j)])
+        first = _sum_rest(steps, i, terms[i], wanted.union(terms[j]))
+        second = _sum_rest(steps, j, terms[j], wanted.union(first))
+        del terms[j], terms[i]
+        terms.append(_multiply(steps, i, j, first, second, wanted, sizes))
+    (term,) = terms
+    term = _sum_rest(steps, 0, term, set(result))
+    if term != result or given == 1:
+        steps.append(_change(0, permute, [term.index(letter) for letter in result]))
+    return steps
+
+
+def _change(k: int, function: Callable[..., Tensor], *arguments) -> Callable:
+    """The step that does a function to tensor k."""
+    def step(held: list[Tensor]) -> None:
+        held[k] = function(held[k], *arguments)
+
+    return step
+
+
+def _prepare(steps: Steps, k: int, term: str, shape, sizes: dict[str, int]) -> str:
     """Without repeated letters, and without the axes that broadcast."""
     for letter in term:
         while term.count(letter) > 1:
             first = term.index(letter)
             second = term.index(letter, first + 1)
-            t = movedim(diagonal(t, 0, first, second), -1, first)
-            term = term[:second] + term[second + 1:]
-    shape = t._layout.shape
-    spread = [k for k, letter in enumerate(term) if shape[k] == 1 != sizes[letter]]
+            steps.append(_change(k, _diagonal, first, second))
+            term, shape = (a[:second] + a[second + 1:] for a in (term, shape))
+    spread = [d for d, letter in enumerate(term) if shape[d] == 1 != sizes[letter]]
     if spread:
-        t = squeeze(t, spread)
-        term = "".join([letter for k, letter in enumerate(term) if k not in spread])
-    return t, term
+        steps.append(_change(k, squeeze, spread))
+    return "".join([letter for d, letter in enumerate(term) if d not in spread])
 
 
-def contract(parts: list[Part], result: str, sizes: dict[str, int]) -> Tensor:
-    """The sum of products of tensors with distinct letters, its axes in the order of `result`."""
-    given = len(parts)
-    while len(parts) > 1:
-        i, j = _cheapest([term for _, term in parts], result, sizes) if len(parts) > 2 else (0, 1)
-        second, first = parts.pop(j), parts.pop(i)
-        wanted = set(result).union(*[term for _, term in parts])
-        parts.append(_product(_summed(first, wanted.union(second[1])),
-                              _summed(second, wanted.union(first[1])), wanted, sizes))
-    t, term = _summed(parts[0], set(result))
-    if term == result and given > 1:
-        return t
-    return permute(t, [term.index(letter) for letter in result])
+def _diagonal(t: Tensor, first: int, second: int) -> Tensor:
+    t = diagonal(t, 0, first, second)
+    return t if first == t.dim() - 1 else movedim(t, -1, first)
 
 
 def _cheapest(terms: list[str], result: str, sizes: dict[str, int]) -> tuple[int, int]:
@@ -181,39 +208,49 @@ def _cheapest(terms: list[str], result: str, sizes: dict[str, int]) -> tuple[int
     return min(((i, j) for i in range(n) for j in range(i + 1, n)), key=growth)
 
 
-def _summed(part: Part, wanted: set[str]) -> Part:
+def _sum_rest(steps: Steps, k: int, term: str, wanted: set[str]) -> str:
     """Summed over the letters that nobody wants."""
-    t, term = part
-    dims = tuple([k for k, letter in enumerate(term) if letter not in wanted])
-    if not dims:
-        return part
-    return sum_(t, dims), "".join([letter for letter in term if letter in wanted])
+    dims = tuple([d for d, letter in enumerate(term) if letter not in wanted])
+    if dims:
+        steps.append(_change(k, sum_, dims))
+    return "".join([letter for letter in term if letter in wanted])
 
 
-def _product(a: Part, b: Part, wanted: set[str], sizes: dict[str, int]) -> Part:
-    """The product of two parts, summed over the letters they share and nobody else wants."""
-    (x, first), (y, second) = a, b
+def _multiply(steps: Steps, i: int, j: int, first: str, second: str, wanted: set[str],
+              sizes: dict[str, int]) -> str:
+    """The product of two tensors, summed over the letters they share and nobody else wants."""
     batch = "".join([c for c in first if c in second and c in wanted])
     inner = "".join([c for c in first if c in second and c not in wanted])
     rows = "".join([c for c in first if c not in second])
     columns = "".join([c for c in second if c not in first])
     out = batch + rows + columns
-    if not inner:
-        return _placed(x, first, batch + rows + columns) * _placed(y, second, out), out
-    x = permute(x, [first.index(c) for c in batch + rows + inner])
-    y = permute(y, [second.index(c) for c in batch + inner + columns])
-    b_, m, k, n = [[sizes[c] for c in letters] for letters in (batch, rows, inner, columns)]
-    lead = [math.prod(b_)] if batch else []
-    x = reshape(x, [*lead, math.prod(m), math.prod(k)])
-    y = reshape(y, [*lead, math.prod(k), math.prod(n)])
-    return reshape(matmul(x, y), [*b_, *m, *n]), out
+
+    def laid(term: str, *groups: str) -> tuple:
+        """The order of axes, None if it is there, and the shape with an axis for each group."""
+        order = [term.index(c) for c in "".join(groups)]
+        shape = tuple([math.prod([sizes[c] for c in letters]) for letters in groups])
+        return None if order == [*range(len(order))] else order, shape
+
+    if inner:
+        lead = [batch] if batch else []
+        x, y = laid(first, *lead, rows, inner), laid(second, *lead, inner, columns)
+    else:
+        start = min([out.index(c) for c in second], default=0)
+        x = laid(first, *[c if c in first else "" for c in out])
+        y = laid(second, *[c if c in second else "" for c in out[start:]])
+    shape = tuple([sizes[c] for c in out])
+
+    def step(held: list[Tensor]) -> None:
+        b, a = _laid(held.pop(j), *y), _laid(held.pop(i), *x)
+        held.append(reshape(matmul(a, b), shape) if inner else a * b)
+
+    steps.append(step)
+    return out
 
 
-def _placed(t: Tensor, term: str, out: str) -> Tensor:
-    """The axes in the order of `out`, where missing ones are of size 1."""
-    t = permute(t, [term.index(c) for c in out if c in term])
-    shape = iter(t._layout.shape)
-    return reshape(t, [next(shape) if c in term else 1 for c in out])
+def _laid(t: Tensor, order: list[int] | None, shape: tuple[int, ...]) -> Tensor:
+    t = t if order is None else permute(t, order)
+    return t if t._layout.shape == shape else reshape(t, shape)
 
 
 def tensordot(a: Tensor, b: Tensor, dims=2, out: None = None) -> Tensor:
@@ -228,6 +265,9 @@ def tensordot(a: Tensor, b: Tensor, dims=2, out: None = None) -> Tensor:
         raise RuntimeError("both inputs should have same dtype")
     if isinstance(dims, Tensor):
         dims = dims.tolist()
+    if isinstance(dims, (str, float)) or dims is None:
+        raise RuntimeError("tensordot expects dims to be int or tuple[list[int], list[int]] or "
+                           f"list[list[int]] containing two lists, but got dims={dims}")
     if isinstance(dims, int):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
@@ -248,9 +288,9 @@ def tensordot(a: Tensor, b: Tensor, dims=2, out: None = None) -> Tensor:
             raise RuntimeError(f"dim {p} appears multiple times in the list of dims")
         right[q] = left[p]
     terms = left, "".join(right)
-    sizes = _sizes(terms, (a._layout.shape, b._layout.shape))
+    shapes = a._layout.shape, b._layout.shape
     kept = "".join([c for c in left + terms[1] if (c in left) != (c in right)])
-    return contract([_prepared(t, term, sizes) for t, term in zip((a, b), terms)], kept, sizes)
+    return _done(_planned(terms, shapes, kept, _sizes(terms, shapes)), [a, b])
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
@@ -277,6 +317,9 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     if bias is not None and bias._layout.shape != shape[:1]:
         raise RuntimeError(f"bilinear(): bias size does not match weight size: got "
                            f"{list(bias._layout.shape)} but expected [{shape[0]}]")
+    if bias is not None and bias._layout.dtype is not input1._layout.dtype:
+        raise RuntimeError(f"All tensors must have the same dtype, got input1: {input1.dtype}, bias: "
+                           f"{bias.dtype}")
     y = einsum("...m,omn,...n->...o", input1, weight, input2)
     return y if bias is None else y + bias
 

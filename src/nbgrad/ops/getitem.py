@@ -28,10 +28,17 @@ def getitem(t: Tensor, key) -> Tensor:
     own = t._layout
     if type(key) is int and own.shape and -own.shape[0] <= key < own.shape[0]:
         return view(SELECT, t, (0, key % own.shape[0]))
+    if _is_index(key) and own.shape and own.contiguous and not own.dtype.half:
+        return apply(LOOK_UP, (t,), (0, (index_array(key),)))
     part, indexing, _ = _opened(t, key)
     if indexing is not None:
         return apply(INDEX, (part,), indexing)
     return view(VIEW, t, (own.shape,)) if part is t else part
+
+
+def _is_index(key) -> bool:
+    """Whether a key is a tensor of indices."""
+    return type(key) is Tensor and key._layout.dtype is dtypes.int64 and bool(key._layout.shape)
 
 
 def setitem(t: Tensor, key, value) -> None:
@@ -121,7 +128,7 @@ def _put(window: Tensor, indexing: tuple, masked: bool, value: Tensor, accumulat
 def _opened(t: Tensor, key) -> tuple[Tensor, tuple | None, bool]:
     """What a key opens: a window, the index arrays on it if any, and whether they are a mask."""
     own = t._layout.shape
-    if type(key) is Tensor and own and key._layout.shape and key._layout.dtype is dtypes.int64:
+    if _is_index(key) and own:
         return t, (0, (_inside(own, 0, index_array(key), 0),)), False
     name = _name(t._layout, key)
     if name is None:
@@ -243,16 +250,13 @@ def _mask(own: tuple[int, ...], d: int, mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _inside(own: tuple[int, ...], d: int, idx: np.ndarray, axis: int) -> np.ndarray:
-    """Indices counted from the start of an axis, all of them inside."""
+    """Indices, all of them inside an axis, made to count from its start."""
     n = own[d]
-    flat = np.ascontiguousarray(idx).reshape(-1)
-    if kernels.first_out_of_range(flat, 0, n) < 0:
-        return idx
-    bad = kernels.first_out_of_range(flat, -n, n)
-    if bad >= 0:
-        raise IndexError(f"index {int(flat[bad])} is out of bounds for dimension {axis} with size "
-                         f"{n}")
-    return np.where(idx < 0, idx + n, idx)
+    if kernels.settle(idx, n):
+        flat = idx.reshape(-1)
+        bad = int(flat[kernels.first_out_of_range(flat, -n, n)])
+        raise IndexError(f"index {bad} is out of bounds for dimension {axis} with size {n}")
+    return idx
 
 
 def _front(arrays: list) -> tuple[tuple[int, ...] | None, tuple]:
@@ -271,7 +275,11 @@ def _front(arrays: list) -> tuple[tuple[int, ...] | None, tuple]:
     lead = at[0] if together else 0
     if not together:
         order = (*at, *(k for k in range(len(arrays)) if k not in at))
-    return order, (lead, tuple([np.broadcast_to(arrays[k], shape) for k in at]))
+    return order, (lead, tuple([_spread(arrays[k], shape) for k in at]))
+
+
+def _spread(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
 # Reading and writing at index arrays; attrs hold (first indexed axis, an array for each axis).
@@ -333,6 +341,19 @@ class Index(Op):
         return apply(INDEX_ADD_ZEROS, (grad,), (node.layouts[0].shape, *node.attrs))
 
 
+class LookUp(Index):
+    """Rows of a contiguous tensor at an index array, which is checked, and counts from 0 afterwards."""
+
+    def run(self, inputs, attrs) -> Tensor:
+        (t,), (_, (idx,)) = inputs, attrs
+        own = t._layout
+        n, *rest = own.shape
+        found, outside = kernels.look_up(t._data, own.offset, n, math.prod(rest), idx.reshape(-1))
+        if outside:
+            _inside(own.shape, 0, idx, 0)
+        return Tensor(found, layout(own.dtype, (*idx.shape, *rest)))
+
+
 class IndexAddZeros(Op):
     """Zeros with values added at index arrays: the adjoint of Index."""
 
@@ -357,7 +378,7 @@ class IndexPut(Op):
     def run_into(self, target, others, attrs) -> None:
         indexing, accumulate = attrs
         own = target._layout
-        values = np.broadcast_to(others[0]._array(), _index_shape(target, indexing))
+        values = _spread(others[0]._array(), _index_shape(target, indexing))
         if others[0]._data is target._data:
             values = values.copy()
         if own.contiguous:
@@ -384,7 +405,7 @@ class IndexPut(Op):
         return (None if own is None else grad), gv
 
 
-INDEX, INDEX_ADD_ZEROS, INDEX_PUT = Index(), IndexAddZeros(), IndexPut()
+INDEX, LOOK_UP, INDEX_ADD_ZEROS, INDEX_PUT = Index(), LookUp(), IndexAddZeros(), IndexPut()
 
 
 def index_put_(input: Tensor, indices, values: Tensor, accumulate: bool = False) -> Tensor:

@@ -29,6 +29,8 @@ def _is_tuple(key) -> bool:
 
 
 def _part(p):
+    if type(p) is Tensor and p._layout.shape:
+        return index_array(p)
     if p is None or p is Ellipsis or isinstance(p, slice):
         return p
     if isinstance(p, (bool, np.bool_)):

@@ -7,15 +7,18 @@ from collections.abc import Callable
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.engine.mode import state
+from nbgrad.kernels.cpu import loss as kernels
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy
 from nbgrad.ops.distance import pairwise_distance
 from nbgrad.ops.elementwise import OPS
-from nbgrad.ops.family import expect_float, expect_tensor
+from nbgrad.ops.family import expect_float, expect_tensor, present, saved
 from nbgrad.ops.loss import chosen, reduced
 from nbgrad.ops.mask import where
+from nbgrad.ops.op import Op
 from nbgrad.ops.scatter import gather
-from nbgrad.ops.shape import reshape, squeeze, unsqueeze
+from nbgrad.ops.shape import reshape, unsqueeze
 from nbgrad.tensor import Tensor
 
 
@@ -31,6 +34,49 @@ def _rows(x: Tensor) -> tuple[int, int]:
 def _expect_long(target: Tensor) -> None:
     if target._layout.dtype is not dtypes.int64:
         raise RuntimeError(f"expected scalar type Long but found {target._layout.dtype.legacy}")
+
+
+class MultiMargin(Op):
+    """The loss of x (N, C) and targets (N,), perhaps with weights (C,); attrs (margin, squared,
+    reduction)."""
+
+    name = "MultiMarginLoss"
+
+    def forward(self, x, target, *weight_and_attrs):
+        *weight, margin, squared, reduction = weight_and_attrs
+        return kernels.multi_margin(x, target, weight[0] if weight else None, margin, squared,
+                                    reduction)
+
+    def saves(self, needs, attrs):
+        return tuple(range(len(needs)))
+
+    def backward(self, node, grad):
+        kept = saved(node)
+        margin, squared, reduction = node.attrs
+        x, target, weight = kept[0], kept[1], kept.get(2)
+        if not state.grad:
+            return apply(MULTI_MARGIN_BACKWARD, present(grad, x, target, weight), node.attrs)
+        idx = unsqueeze(target, 1)
+        short = apply(OPS["relu"], (margin - gather(x, 1, idx) + x,)).scatter(1, idx, 0)
+        slope = 2 * short if squared else (short > 0).to(x.dtype)
+        n, classes = x._layout.shape
+        scale = grad / (classes * n if reduction == "mean" else classes)
+        scale = unsqueeze(scale if weight is None else scale * weight[target], -1)
+        return (slope - slope.new_zeros((n, classes)).scatter(1, idx, slope.sum(1, True))) * scale
+
+
+class MultiMarginBackward(Op):
+    """Its gradient in one kernel."""
+
+    name = "MultiMarginLossBackward"
+
+    def forward(self, grad, x, target, *weight_and_attrs):
+        *weight, margin, squared, reduction = weight_and_attrs
+        return kernels.multi_margin_backward(grad, x, target, weight[0] if weight else None, margin,
+                                             squared, reduction)
+
+
+MULTI_MARGIN, MULTI_MARGIN_BACKWARD = MultiMargin(), MultiMarginBackward()
 
 
 def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0,
@@ -67,13 +113,9 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
     t = target._array()
     if t.size and not (t.min() >= 0 and t.max() < classes):
         raise RuntimeError("target out of range")
-    x, idx = reshape(input, (n, classes)), reshape(target, (n, 1))
-    short = apply(OPS["relu"], (margin - gather(x, 1, idx) + x,))
-    short = (short if p == 1 else short * short).scatter(1, idx, 0)
-    loss = short.sum(1) / classes
-    if weight is not None:
-        loss = loss * weight[squeeze(idx, 1)]
-    return reduced(reshape(loss, target._layout.shape) if reduction == "none" else loss, reduction)
+    loss = apply(MULTI_MARGIN, present(reshape(input, (n, classes)), reshape(target, (n,)), weight),
+                 (float(margin), p == 2, reduction))
+    return reshape(loss, target._layout.shape) if reduction == "none" else loss
 
 
 def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.kernels import memory
 from nbgrad.kernels.cpu import random as kernels
+from nbgrad.kernels.cpu.scan import cumsum
+from nbgrad.kernels.cpu.search import search
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops import draw
 from nbgrad.ops.apply import apply
@@ -21,9 +24,16 @@ from nbgrad.ops.out import with_out
 from nbgrad.tensor import Tensor
 
 
-def _made(make, kernel: str, own: Layout, generator) -> Tensor:
+def _filled(fill, own: Layout, *arguments) -> Tensor:
+    """A tensor of a layout whose memory is filled with random numbers."""
+    data = memory.empty(own.numel, own.dtype.np)
+    fill(data, *arguments)
+    return Tensor(data, own)
+
+
+def _made(fill, kernel: str, own: Layout, generator) -> Tensor:
     expect_float(kernel, own)
-    return Tensor(make(own.numel, own.dtype.np, generator), own)
+    return _filled(fill, own, generator)
 
 
 @factory
@@ -65,9 +75,10 @@ def randn_like(input: Tensor, *, generator: Generator | None = None, dtype=None,
 
 
 def _integers(own: Layout, low, high, generator) -> Tensor:
-    low, high = whole(low, "low"), whole(high, "high")
+    if not type(low) is type(high) is int:
+        low, high = whole(low, "low"), whole(high, "high")
     draw.check_integers(own.dtype, low, high)
-    return Tensor(draw.integers(own.numel, own.dtype.np, generator, low, high), own)
+    return _filled(draw.integers, own, generator, low, high)
 
 
 @factory
@@ -164,7 +175,8 @@ def _normal_of_tensors(given: list[Tensor], mean, std, generator) -> Tensor:
         parts = iter(arrays)
         m = next(parts) if isinstance(mean, Tensor) else mean
         s = next(parts) if isinstance(std, Tensor) else std
-        found = draw.normal(own.numel, dtype, generator).reshape(own.shape)
+        found = memory.empty(own.shape, dtype)
+        draw.normal(found.reshape(-1), generator)
         found *= s
         found += m
         return found
@@ -182,7 +194,7 @@ def bernoulli(input: Tensor, p: float | None = None, *,
     expect_float("bernoulli_tensor_cpu_p_", input._layout)
     draw.check_probabilities(input._array())
     return apply(BERNOULLI, (input,), (
-        lambda x: draw.coins(x.size, x.dtype, generator, x).reshape(x.shape),))
+        lambda x: (draw.unit(x.size, generator).reshape(x.shape) < x).astype(x.dtype),))
 
 
 def _numpys(generator, n: int) -> np.random.Generator:
@@ -227,22 +239,28 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     if input._layout.dtype.category != 2:
         raise RuntimeError("multinomial only supports floating-point dtypes for input, got: "
                            f"{input._layout.dtype.legacy}")
-    weights = input._array().astype(np.float64)
+    weights = input._array()
     _check_weights(weights, count, replacement)
-    rows = np.atleast_2d(weights)
-    if replacement:
-        steps = rows.cumsum(-1)
-        u = draw.uniform(len(rows) * count, np.dtype(np.float64), generator).reshape(len(rows), count)
-        found = [np.searchsorted(s, v * s[-1], "right") for s, v in zip(steps, u)]
-        places = np.array(found, np.int64).reshape(len(rows), count)
-    else:
-        # the first arrivals of Poisson processes with these rates
-        waits = -np.log1p(-draw.uniform(rows.size, np.dtype(np.float64), generator))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            times = np.where(rows > 0, waits.reshape(rows.shape) / rows, np.inf)
-        places = times.argmin(-1, keepdims=True) if count == 1 else np.argsort(
-            times, -1, kind="stable")[:, :count]
-    return wrap(places.astype(np.int64).reshape(*weights.shape[:-1], count))
+    rows = np.ascontiguousarray(np.atleast_2d(weights))
+    places = (_repeated if replacement else _different)(rows, count, generator)
+    return wrap(places.reshape(*weights.shape[:-1], count))
+
+
+def _repeated(rows: np.ndarray, count: int, generator) -> np.ndarray:
+    """`count` places in each row, drawn with its weights."""
+    steps = cumsum(rows.astype(np.float64)[:, :, None], False)[:, :, 0]
+    u = draw.unit(len(rows) * count, generator).reshape(len(rows), count)
+    return search(steps, (u * steps[:, -1:]).reshape(-1), True)
+
+
+def _different(rows: np.ndarray, count: int, generator) -> np.ndarray:
+    """The same without repeats: the first arrivals of Poisson processes with these rates."""
+    times = kernels.arrivals(rows.reshape(-1), *take(generator, rows.size)).reshape(rows.shape)
+    if count == 1:
+        return times.argmin(-1)
+    first = np.argpartition(times, count - 1, -1)[:, :count]
+    order = np.take_along_axis(times, first, -1).argsort(-1, kind="stable")
+    return np.take_along_axis(first, order, -1)
 
 
 def _check_weights(weights: np.ndarray, count: int, replacement: bool) -> None:

@@ -86,6 +86,7 @@ CASES = [
     case("torch.cdist(a, b)", (2, 3, 4), (1, 5, 4), twice=False),
     case("torch.cdist(a, b)", (30, 4), (27, 4)),
     case("torch.cdist(a, b)", (0, 4), (5, 4), twice=False),
+    case("torch.cdist(a, b)", (2, 67, 5), (131, 5)),
     case("torch.cdist(a, b)", (3, 0), (5, 0), twice=False),
     case("torch.cdist(a, a)", (4, 3), twice=False),
     case("torch.cdist(a, b, p=1)", (3, 4), (5, 4), twice=False),

@@ -4,10 +4,14 @@ Indices are int64 and not negative. A kernel that only moves entries sees them a
 integers of their size, so that it is compiled once a size, not once a dtype.
 """
 
+from functools import cache
+
 import numpy as np
+from numba import types
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.softmax import split
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
 
 # Indices, or columns, handled together. Threads that write at indices each own columns and go
@@ -17,24 +21,44 @@ BLOCK = 1024
 COLUMNS = 64
 
 
+@inline
+def _line(a, o):
+    """a[o, :, 0] of an array whose last axis has one entry, as a vector without gaps."""
+    return a.reshape(-1)[o * a.shape[1]:(o + 1) * a.shape[1]]
+
+
 def _take_rows_loop(x, idx, y):
     outer, count, inner = y.shape
     blocks = (count + BLOCK - 1) // BLOCK
     for r in prange(outer * blocks):
         o, lo = r // blocks, (r % blocks) * BLOCK
-        for j in range(lo, min(lo + BLOCK, count)):
-            if inner == 1:
-                y[o, j, 0] = x[o, idx[j], 0]
-            else:
-                from_row, to_row = x[o, idx[j]], y[o, j]
+        part = idx[lo:lo + BLOCK]
+        if inner == 1:
+            xo, yo = _line(x, o), _line(y, o)[lo:lo + part.size]
+            for j in range(part.size):
+                yo[j] = xo[part[j]]
+        else:
+            for j in range(part.size):
+                from_row, to_row = x[o, part[j]], y[o, lo + j]
                 for i in range(inner):
                     to_row[i] = from_row[i]
 
 
-@inline
-def _line(a, o):
-    """a[o, :, 0] of an array whose last axis has one entry, as a vector without gaps."""
-    return a.reshape(-1)[o * a.shape[1]:(o + 1) * a.shape[1]]
+def _look_up_loop(x, offset, n, inner, idx, y):
+    # rows of `inner` entries of a storage, the first of n at `offset`
+    outside = 0
+    for block in prange((idx.size + BLOCK - 1) // BLOCK):
+        for j in range(block * BLOCK, min((block + 1) * BLOCK, idx.size)):
+            k = idx[j] + n if idx[j] < 0 else idx[j]
+            if 0 <= k < n:
+                idx[j] = k
+                from_row = x[offset + k * inner:offset + (k + 1) * inner]
+                to_row = y[j * inner:(j + 1) * inner]
+                for i in range(to_row.size):
+                    to_row[i] = from_row[i]
+            else:
+                outside += 1
+    return outside
 
 
 @inline
@@ -248,6 +272,17 @@ def _first_outside(idx, low, high):
 
 
 @kernel
+def _settle(idx, n):
+    outside = 0
+    for i in range(idx.size):
+        k = idx[i] + n if idx[i] < 0 else idx[i]
+        inside = (k >= 0) & (k < n)
+        idx[i] = k if inside else idx[i]
+        outside += not inside
+    return outside
+
+
+@kernel
 def _places(mask, shape, out):
     """Write the index of each nonzero entry of mask (rows, n) into a row of `out`."""
     count, last = 0, shape.size - 1
@@ -265,6 +300,20 @@ def _places(mask, shape, out):
 
 
 @kernel
+def _extremes(x):
+    low, high = x[0], x[0]
+    for i in range(x.size):
+        low, high = min(low, x[i]), max(high, x[i])
+    return low, high
+
+
+@kernel
+def _count(x, counts):
+    for i in range(x.size):
+        counts[np.uint64(x[i])] += 1
+
+
+@kernel
 def _histogram(x, low, high, counts):
     """Add 1 to the part of low … high that each entry of x lies in, if any."""
     bins = x.dtype.type(counts.size)
@@ -276,6 +325,7 @@ def _histogram(x, low, high, counts):
 
 # Each pair is (one thread, all threads).
 _take_rows = kernel(_take_rows_loop), parallel_kernel(_take_rows_loop)
+_look_up = kernel(_look_up_loop), parallel_kernel(_look_up_loop)
 _put_rows = kernel(_put_rows_loop), parallel_kernel(_put_rows_loop)
 _reduce_rows = {
     "sum": (kernel(_add_rows_loop), parallel_kernel(_add_rows_loop)),
@@ -308,11 +358,63 @@ def _write(run, x, *arguments):
     return found
 
 
+# Launches see entries as bits, and checked indices as unsigned: only their sizes count.
+
+
+def _kind(dtype, rank):
+    return np.dtype(f"u{dtype.itemsize}"), rank
+
+
+_INDEX = np.dtype(np.uint64), 1
+
+
+@cache
+def _take_launch(threads, dtype):
+    return entry_point(_take_rows[threads], _kind(dtype, 3), _INDEX, _kind(dtype, 3))
+
+
+@cache
+def _put_launch(threads, dtype):
+    return entry_point(_put_rows[threads], _kind(dtype, 3), _INDEX, _kind(dtype, 3))
+
+
+@cache
+def _reduce_launch(how, threads, dtype):
+    return entry_point(_reduce_rows[how][threads], (dtype, 3), _INDEX, (dtype, 3))
+
+
+@cache
+def _look_up_launch(threads, dtype):
+    return entry_point(_look_up[threads], _kind(dtype, 1), *[types.int64] * 3, (np.int64, 1),
+                       _kind(dtype, 1))
+
+
+@cache
+def _settle_launch():
+    return entry_point(_settle, (np.int64, 1), types.int64)
+
+
+def settle(idx, n):
+    """How many of the indices lie outside an axis of n; negative ones are made to count from 0."""
+    return _settle_launch()(idx.reshape(-1), n)
+
+
 def take_rows(x, idx):
     """y (outer, k, inner) with y[:, j] = x[:, idx[j]], for x (outer, n, inner) and idx (k,)."""
     y = memory.empty((x.shape[0], len(idx), x.shape[2]), x.dtype)
-    _take_rows[use_threads(y.size)](_bits(x), np.ascontiguousarray(idx), _bits(y))
+    x, idx = np.ascontiguousarray(x), np.ascontiguousarray(idx)
+    _take_launch(use_threads(y.size), y.dtype)(x, idx, y)
     return y
+
+
+def look_up(storage, offset, n, inner, idx):
+    """(entries, indices outside): rows idx (k,) of the n rows of `inner` entries from `offset` on.
+
+    Negative indices count from the end; they are replaced by what they stand for.
+    """
+    y = memory.empty(idx.size * inner, storage.dtype)
+    run = _look_up_launch(use_threads(y.size), y.dtype)
+    return y, run(storage, offset, n, inner, idx, y)
 
 
 def add_rows(gy, idx, n):
@@ -327,14 +429,14 @@ def reduce_rows(x, idx, v, how):
 
     x is (outer, n, inner) and v (outer, k, inner); NaN is the largest and the smallest number.
     """
-    idx, v = np.ascontiguousarray(idx), np.ascontiguousarray(v)
-    _write(lambda x: _reduce_rows[how][use_threads(v.size)](x, idx, v), x)
+    _write(_reduce_launch(how, use_threads(v.size), x.dtype), x, np.ascontiguousarray(idx),
+           np.ascontiguousarray(v, x.dtype))
 
 
 def put_rows(x, idx, v):
     """x[:, idx[j]] = v[:, j] in place, for x (outer, n, inner) and v (outer, k, inner)."""
-    idx, v = np.ascontiguousarray(idx), _bits(v)
-    _write(lambda x: _put_rows[use_threads(v.size)](_bits(x), idx, v), x)
+    _write(_put_launch(use_threads(v.size), x.dtype), x, np.ascontiguousarray(idx),
+           np.ascontiguousarray(v, x.dtype))
 
 
 def _crop(a, axis, shape):
@@ -424,6 +526,18 @@ def nonzero(mask):
     if len(shape):
         _places(mask.reshape(-1, max(shape[-1], 1)), shape, out)
     return out
+
+
+def count(x, least):
+    """How often each of 0, 1, .. occurs in a vector of integers, at least `least`; None if one is
+    negative."""
+    x = np.ascontiguousarray(x)
+    low, high = _extremes(x) if x.size else (0, -1)
+    if low < 0:
+        return None
+    counts = memory.zeros(max(high + 1, least), np.int64)
+    _count(x, counts)
+    return counts
 
 
 def histogram(x, low, high, bins):

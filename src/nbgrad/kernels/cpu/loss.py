@@ -136,7 +136,40 @@ def _cross_entropy_backward_columns_loop(gy, x, logsumexp, target, weight, ignor
                 gx[n, :, lo + l] = 0
 
 
+# Of every class but the target t what is above zero of z = (margin - x[t]) + x[j], or its square.
+
+
+def _margin_loop(x, target, weight, margin, squared, loss):
+    rows, classes = x.shape
+    for n in prange(rows):
+        t, total = target[n], 0.0
+        shift = margin - x[n, t]
+        for j in range(classes):
+            z = shift + x[n, j]
+            if z > 0 and j != t:
+                total += z * z if squared else z
+        loss[n] = _weight(weight, t, -1) * total / classes
+
+
+def _margin_backward_loop(gy, x, target, weight, margin, squared, gx):
+    cast = x.dtype.type
+    zero, one, two = cast(0), cast(1), cast(2)
+    rows, classes = x.shape
+    for n in prange(rows):
+        t, total = target[n], 0.0
+        shift = margin - x[n, t]
+        g = cast(gy[n] * _weight(weight, t, -1) / classes)
+        for j in range(classes):
+            z = shift + x[n, j]
+            slope = (two * z if squared else one) if z > 0 and j != t else zero
+            gx[n, j] = slope * g
+            total += slope
+        gx[n, t] = -total * g
+
+
 # Each pair is (one thread, all threads).
+_margin = kernel(_margin_loop), parallel_kernel(_margin_loop)
+_margin_backward = kernel(_margin_backward_loop), parallel_kernel(_margin_backward_loop)
 _nll = kernel(_nll_loop), parallel_kernel(_nll_loop)
 _nll_backward = kernel(_nll_backward_loop), parallel_kernel(_nll_backward_loop)
 _rows = kernel(_cross_entropy_rows_loop), parallel_kernel(_cross_entropy_rows_loop)
@@ -236,3 +269,31 @@ def cross_entropy_backward(gy, x, logsumexp, target, weight, ignore_index, reduc
     weight = _weights(weight, x.dtype)
     run[use_threads(x.size)](gy, x, logsumexp, target, weight, ignore_index, gx)
     return gx
+
+
+def multi_margin(x, target, weight, margin, squared, reduction):
+    """weight[t] times the mean of max(0, margin - x[t] + x[j]) (or its square) over j, reduced."""
+    loss = memory.empty(x.shape[0], np.float64)
+    _margin[use_threads(x.size)](*_margin_arguments(x, target, weight, margin), squared, loss)
+    if reduction == "none":
+        return loss.astype(x.dtype)
+    total = loss.sum()
+    if reduction == "mean":
+        total = total / loss.size if loss.size else np.nan
+    return np.array(total, x.dtype)
+
+
+def multi_margin_backward(gy, x, target, weight, margin, squared, reduction):
+    """gx, for gy shaped as the loss."""
+    gx = memory.empty(x.shape, x.dtype)
+    gy = np.full(len(x), np.asarray(gy, np.float64))
+    if reduction == "mean":
+        gy /= max(len(x), 1)
+    _margin_backward[use_threads(x.size)](gy, *_margin_arguments(x, target, weight, margin), squared,
+                                          gx)
+    return gx
+
+
+def _margin_arguments(x, target, weight, margin):
+    return (np.ascontiguousarray(x), np.ascontiguousarray(target), _weights(weight, x.dtype),
+            x.dtype.type(margin))

@@ -5,38 +5,68 @@ the block in its low two words and the attempt, for draws that may reject, in it
 four words of 32 bits. A draw of n numbers uses the blocks offset .. offset + advance(n) - 1.
 """
 
-from math import pi
+from functools import cache
+from math import inf, pi
 
 import numpy as np
+from numba import types
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.maths import cos, log, sin, sqrt
+from nbgrad.kernels.cpu.elementary.circle import circle_32, circle_64
+from nbgrad.kernels.cpu.maths import log, sqrt
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import folded, inline, kernel, parallel_kernel, prange, use_threads
 
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-_ONE, _ZERO, _EIGHT = np.uint64(1), np.uint64(0), np.uint64(8)
+_ONE, _ZERO = np.uint64(1), np.uint64(0)
 
 
 @folded
 def philox(c0, c1, c2, c3, k0, k1):
-    """Four random words of a counter and a key; words are uint64 that hold 32 bits."""
+    """Four random words of a counter and a key: the low halves of uint64.
+
+    Upper halves are cleared where they would matter: that costs nothing in a product of low halves.
+    """
     for _ in range(10):
-        p0, p1 = _MULTIPLIER_0 * c0, _MULTIPLIER_1 * c2
-        c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
-        k0, k1 = (k0 + _WEYL_0) & _LOW, (k1 + _WEYL_1) & _LOW
-    return c0, c1, c2, c3
+        p0, p1 = _MULTIPLIER_0 * (c0 & _LOW), _MULTIPLIER_1 * (c2 & _LOW)
+        c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1, (p0 >> _HALF) ^ c3 ^ k1, p0
+        k0, k1 = k0 + _WEYL_0, k1 + _WEYL_1
+    return c0 & _LOW, c1 & _LOW, c2 & _LOW, c3 & _LOW
+
+
+# A draw is made in strips: first the words of some blocks, in a loop of integers, then the numbers
+# made of them, in a loop of arithmetic; both vectorise. Strips are what threads share out.
+_STRIP = 1024
 
 
 @folded
-def _block(seed, offset, i):
-    """The four words of block i of a draw."""
-    b = offset + np.uint64(i)
-    return philox(b & _LOW, b >> _HALF, _ZERO, _ZERO, seed & _LOW, seed >> _HALF)
+def _strips(words):
+    return (words + _STRIP - 1) // _STRIP
 
 
-@inline
+@folded
+def _words(seed, offset, strip, count):
+    """The words of a strip, as many as `count` and perhaps some more, as uint32."""
+    blocks = (min(count, _STRIP) + 3) // 4
+    first = offset + np.uint64(strip * (_STRIP // 4))
+    w = np.empty(4 * blocks, np.uint32)
+    for i in range(blocks):
+        b = first + np.uint64(i)
+        a, c, d, e = philox(b & _LOW, b >> _HALF, _ZERO, _ZERO, seed & _LOW, seed >> _HALF)
+        w[4 * i], w[4 * i + 1] = np.uint32(a), np.uint32(c)
+        w[4 * i + 2], w[4 * i + 3] = np.uint32(d), np.uint32(e)
+    return w
+
+
+@folded
+def _wide_words(seed, offset, strip, count):
+    """The same in words of 64 bits."""
+    return _words(seed, offset, strip, 2 * count).view(np.uint64)
+
+
+@folded
 def _product(a, b):
     """High and low half of the 128-bit product of two uint64."""
     a0, a1, b0, b1 = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
@@ -45,143 +75,198 @@ def _product(a, b):
     return a1 * b1 + (middle >> _HALF) + (cross >> _HALF), a * b
 
 
-@inline
-def _word64(w, i):
-    """The half of a block that number i of a draw of 64-bit words takes."""
-    return (w[3] << _HALF) | w[2] if i & 1 else (w[1] << _HALF) | w[0]
+# A number below `limit` is the whole part of word / 2**64 * limit, or of word / 2**32 * limit where
+# the words are not `wide`; a word is rejected whose rest would make some results more frequent
+# (Lemire, 2019).
+
+
+@folded
+def _scaled(word, limit, wide):
+    """Whole part, and rest times 2**64 or 2**32."""
+    if wide:
+        return _product(word, limit)
+    product = word * limit
+    return product >> _HALF, product & _LOW
+
+
+@folded
+def _is_rejected(rest, limit, wide):
+    return rest < limit and rest < ((_ZERO if wide else _ONE << _HALF) - limit) % limit
 
 
 @inline
-def _below(word, limit, seed, offset, i):
-    """Number i of a draw, uniform on the integers below `limit` (0 means 2**64), from its word.
-
-    The high half of word * limit; a word is rejected whose low half would make some results more
-    frequent (Lemire, 2019).
-    """
-    if limit == _ZERO:
-        return word
-    b = offset + np.uint64(i // 2)
+def _again(limit, seed, offset, i, wide):
+    """Number i of a draw below `limit`, where the first attempt was rejected."""
+    b = offset + np.uint64(i // 2 if wide else i // 4)
     attempt = _ZERO
     while True:
-        high, low = _product(word, limit)
-        if low >= limit or low >= (_ZERO - limit) % limit:
-            return high
         attempt += _ONE
         w = philox(b & _LOW, b >> _HALF, attempt, _ZERO, seed & _LOW, seed >> _HALF)
-        word = _word64(w, i)
+        word = w[i & 3]
+        if wide:
+            word = (w[3] << _HALF) | w[2] if i & 1 else (w[1] << _HALF) | w[0]
+        found, rest = _scaled(word, limit, wide)
+        if not _is_rejected(rest, limit, wide):
+            return found
+
+
+@folded
+def _below(y, w, limit, step, seed, offset, start, wide):
+    """y[i], number start + i of a draw, uniform below limit + step * i, from the words w."""
+    suspects = 0
+    for i in range(y.size):
+        n = limit + step * np.uint64(i)
+        found, rest = _scaled(np.uint64(w[i]), n, wide)
+        y[i] = np.int64(found)
+        suspects += rest < n
+    if suspects:
+        for i in range(y.size):
+            n = limit + step * np.uint64(i)
+            if _is_rejected(_scaled(np.uint64(w[i]), n, wide)[1], n, wide):
+                y[i] = np.int64(_again(n, seed, offset, start + i, wide))
 
 
 @folded
 def _uniform32(word):
     """[0, 1) in steps of 2**-24."""
-    return np.float32(word >> np.uint64(8)) * np.float32(2.0**-24)
+    return np.float32(word >> np.uint32(8)) * np.float32(2.0**-24)
 
 
 @folded
-def _uniform64(low, high):
+def _uniform64(word):
     """[0, 1) in steps of 2**-53."""
-    return np.float64(((high << _HALF) | low) >> np.uint64(11)) * 2.0**-53
+    return np.float64(word >> np.uint64(11)) * 2.0**-53
 
 
-# Two independent normal numbers are radius * cos(angle) and radius * sin(angle) (Box-Muller). The
-# blocks of a strip are made first, so that the loop over the radii and angles is arithmetic alone.
-_STRIP = 256
+# Two independent normal numbers are radius * cos(angle) and radius * sin(angle) (Box-Muller). An
+# angle is a whole number of steps, so that the quarter it lies next to is found without rounding.
 
 
 @folded
-def _radius32(bits):
+def _pair32(first, second):
     # (31 bits + 1/2) / 2**31 is never zero
-    return sqrt(np.float32(-2) * log((np.float32(bits) + np.float32(0.5)) * np.float32(2.0**-31)))
+    u = (np.float32(np.int32(first >> np.uint32(1))) + np.float32(0.5)) * np.float32(2.0**-31)
+    r = sqrt(np.float32(-2) * log(u))
+    steps = np.int32(second >> np.uint32(8))
+    quarter = np.int32(np.int32(steps + np.int32(1 << 21)) >> np.int32(22))
+    rest = np.int32(steps - np.int32(quarter << np.int32(22)))
+    t = np.float32(rest) * np.float32(2 * pi * 2.0**-24)
+    return r * circle_32(np.int32(quarter + np.int32(1)), t), r * circle_32(quarter, t)
 
 
 @folded
-def _angle32(bits):
-    return np.float32(2 * pi * 2.0**-24) * np.float32(bits)
+def _pair64(first, second):
+    r = sqrt(-2.0 * log(1.0 - _uniform64(first)))
+    steps = np.int64(second >> np.uint64(11))
+    quarter = (steps + (1 << 50)) >> 51
+    t = np.float64(steps - (quarter << 51)) * (2 * pi * 2.0**-53)
+    return r * circle_64(quarter + 1, t, 0.0), r * circle_64(quarter, t, 0.0)
 
 
-# Outputs are padded to whole blocks: four numbers of 32 bits or two of 64.
+def _uniform32_loop(y, low, size, seed, offset):
+    low, size = np.float32(low), np.float32(size)
+    for strip in prange(_strips(y.size)):
+        out = y[strip * _STRIP:(strip + 1) * _STRIP]
+        w = _words(seed, offset, strip, out.size)
+        for i in range(out.size):
+            out[i] = _uniform32(w[i]) * size + low
 
 
-def _uniform32_loop(y, seed, offset):
-    for i in prange(y.shape[0]):
-        w = _block(seed, offset, i)
-        for j in range(4):
-            y[i, j] = _uniform32(w[j])
+def _uniform64_loop(y, low, size, seed, offset):
+    for strip in prange(_strips(2 * y.size)):
+        out = y[strip * (_STRIP // 2):(strip + 1) * (_STRIP // 2)]
+        w = _wide_words(seed, offset, strip, out.size)
+        for i in range(out.size):
+            out[i] = _uniform64(w[i]) * size + low
 
 
-def _uniform64_loop(y, seed, offset):
-    for i in prange(y.shape[0]):
-        w = _block(seed, offset, i)
-        y[i, 0], y[i, 1] = _uniform64(w[0], w[1]), _uniform64(w[2], w[3])
+def _normal32_loop(y, mean, std, seed, offset):
+    mean, std = np.float32(mean), np.float32(std)
+    for strip in prange(_strips(y.size)):
+        out = y[strip * _STRIP:(strip + 1) * _STRIP]
+        w = _words(seed, offset, strip, out.size)
+        for i in range(out.size // 2):
+            a, b = _pair32(w[2 * i], w[2 * i + 1])
+            out[2 * i], out[2 * i + 1] = a * std + mean, b * std + mean
+        if out.size % 2:
+            last = out.size - 1
+            out[last] = _pair32(w[last], w[last + 1])[0] * std + mean
 
 
-def _normal32_loop(y, seed, offset):
-    count = y.shape[0]
-    for strip in prange((count + _STRIP - 1) // _STRIP):
-        lo = strip * _STRIP
-        n = min(_STRIP, count - lo)
-        words, parts = np.empty((4, _STRIP), np.int32), np.empty((4, _STRIP), np.float32)
-        for i in range(n):
-            a, b, c, d = _block(seed, offset, lo + i)
-            words[0, i], words[1, i] = np.int32(a >> _ONE), np.int32(b >> _EIGHT)
-            words[2, i], words[3, i] = np.int32(c >> _ONE), np.int32(d >> _EIGHT)
-        for k in range(0, 4, 2):
-            drawn, turn, cosines, sines = words[k], words[k + 1], parts[k], parts[k + 1]
-            for i in range(n):
-                r, t = _radius32(drawn[i]), _angle32(turn[i])
-                cosines[i], sines[i] = r * cos(t), r * sin(t)
-        for i in range(n):
-            for j in range(4):
-                y[lo + i, j] = parts[j, i]
+def _normal64_loop(y, mean, std, seed, offset):
+    for strip in prange(_strips(2 * y.size)):
+        out = y[strip * (_STRIP // 2):(strip + 1) * (_STRIP // 2)]
+        w = _wide_words(seed, offset, strip, out.size)
+        for i in range(out.size // 2):
+            a, b = _pair64(w[2 * i], w[2 * i + 1])
+            out[2 * i], out[2 * i + 1] = a * std + mean, b * std + mean
+        if out.size % 2:
+            last = out.size - 1
+            out[last] = _pair64(w[last], w[last + 1])[0] * std + mean
 
 
-def _normal64_loop(y, seed, offset):
-    count = y.shape[0]
-    for strip in prange((count + _STRIP - 1) // _STRIP):
-        lo = strip * _STRIP
-        n = min(_STRIP, count - lo)
-        drawn, turn = np.empty(_STRIP), np.empty(_STRIP)
-        cosines, sines = np.empty(_STRIP), np.empty(_STRIP)
-        for i in range(n):
-            w = _block(seed, offset, lo + i)
-            drawn[i], turn[i] = _uniform64(w[0], w[1]), _uniform64(w[2], w[3])
-        for i in range(n):
-            r, t = sqrt(-2.0 * log(1.0 - drawn[i])), 2.0 * pi * turn[i]
-            cosines[i], sines[i] = r * cos(t), r * sin(t)
-        for i in range(n):
-            y[lo + i, 0], y[lo + i, 1] = cosines[i], sines[i]
+def _arrivals_loop(y, rates, seed, offset):
+    for strip in prange(_strips(2 * y.size)):
+        own = rates[strip * (_STRIP // 2):(strip + 1) * (_STRIP // 2)]
+        out = y[strip * (_STRIP // 2):(strip + 1) * (_STRIP // 2)]
+        w = _wide_words(seed, offset, strip, out.size)
+        for i in range(out.size):
+            out[i] = -log(1.0 - _uniform64(w[i])) / own[i] if own[i] > 0 else inf
 
 
 def _randint_loop(y, low, limit, seed, offset):
-    for i in prange(y.shape[0]):
-        w = _block(seed, offset, i)
-        for j in range(2):
-            y[i, j] = low + np.int64(_below(_word64(w, j), limit, seed, offset, 2 * i + j))
+    for strip in prange(_strips(2 * y.size)):
+        start = strip * (_STRIP // 2)
+        out = y[start:start + _STRIP // 2]
+        w = _wide_words(seed, offset, strip, out.size)
+        if limit == _ZERO:  # of 2**64
+            out[:] = w[:out.size].view(np.int64)
+        else:
+            _below(out, w, limit, _ZERO, seed, offset, start, True)
+        for i in range(out.size):
+            out[i] += low
 
 
-def _bernoulli_loop(y, threshold, seed, offset):
-    for i in prange(y.shape[0]):
-        w = _block(seed, offset, i)
-        for j in range(4):
-            y[i, j] = w[j] < threshold
+def _small_randint_loop(y, low, limit, seed, offset):
+    for strip in prange(_strips(y.size)):
+        start = strip * _STRIP
+        out = y[start:start + _STRIP]
+        w = _words(seed, offset, strip, out.size)
+        _below(out, w, limit, _ZERO, seed, offset, start, False)
+        for i in range(out.size):
+            out[i] += low
 
 
-def _dropout_loop(x, y, threshold, scale, seed, offset):
-    zero = x.dtype.type(0)
-    for i in prange(y.shape[0]):
-        w = _block(seed, offset, i)
-        for j in range(4):
-            y[i, j] = x[i, j] * (scale if w[j] < threshold else zero)
+def _bernoulli_loop(y, below, always, seed, offset):
+    for strip in prange(_strips(y.size)):
+        out = y[strip * _STRIP:(strip + 1) * _STRIP]
+        w = _words(seed, offset, strip, out.size)
+        for i in range(out.size):
+            out[i] = (w[i] < below) | always
+
+
+def _dropout_loop(y, x, scale, below, always, seed, offset):
+    zero, scale = x.dtype.type(0), x.dtype.type(scale)
+    for strip in prange(_strips(y.size)):
+        own = x[strip * _STRIP:(strip + 1) * _STRIP]
+        out = y[strip * _STRIP:(strip + 1) * _STRIP]
+        w = _words(seed, offset, strip, out.size)
+        for i in range(out.size):
+            out[i] = own[i] * (scale if (w[i] < below) | always else zero)
 
 
 @kernel
 def _permutation(y, seed, offset):
-    for i in range(y.size):
-        # The first i places are shuffled; the new entry swaps with a random one, or stays.
-        word = _word64(_block(seed, offset, i // 2), i)
-        j = np.int64(_below(word, np.uint64(i + 1), seed, offset, i))
-        y[i] = y[j]
-        y[j] = i
+    # The first i places are shuffled; the new entry swaps with a random one, or stays.
+    places = np.empty(_STRIP // 2, np.int64)
+    for strip in range(_strips(2 * y.size)):
+        start = strip * (_STRIP // 2)
+        own = places[:y.size - start]
+        w = _wide_words(seed, offset, strip, own.size)
+        _below(own, w, np.uint64(start + 1), _ONE, seed, offset, start, True)
+        for i in range(own.size):
+            y[start + i] = y[own[i]]
+            y[own[i]] = start + i
 
 
 # Each pair is (one thread, all threads).
@@ -193,7 +278,9 @@ _normal = {
     np.dtype(np.float32): (kernel(_normal32_loop), parallel_kernel(_normal32_loop)),
     np.dtype(np.float64): (kernel(_normal64_loop), parallel_kernel(_normal64_loop)),
 }
+_arrivals = kernel(_arrivals_loop), parallel_kernel(_arrivals_loop)
 _randint = kernel(_randint_loop), parallel_kernel(_randint_loop)
+_small_randint = kernel(_small_randint_loop), parallel_kernel(_small_randint_loop)
 _bernoulli = kernel(_bernoulli_loop), parallel_kernel(_bernoulli_loop)
 _dropout = kernel(_dropout_loop), parallel_kernel(_dropout_loop)
 
@@ -203,65 +290,80 @@ def advance(n):
     return (n + 1) // 2
 
 
-def _uint64(number):
-    return np.uint64(number & 0xFFFFFFFFFFFFFFFF)
+_WORD = 2**64 - 1
+#: For so many integers words of 32 bits do: few are rejected.
+_FEW = 2**24
 
 
-def _by_blocks(run, y, width, seed, offset, *arguments, like=()):
-    """Call run(*like, y, ..) on whole blocks of y, then on a padded copy of the rest."""
-    whole = y.size - y.size % width
-    run = run[use_threads(4 * y.size)]
-    parts = [a[:whole].reshape(-1, width) for a in (*like, y)]
-    run(*parts, *arguments, _uint64(seed), _uint64(offset))
-    if whole < y.size:
-        parts = [np.resize(a[whole:], (1, width)) for a in (*like, y)]
-        run(*parts, *arguments, _uint64(seed), _uint64(offset + whole // width))
-        y[whole:] = parts[-1][0, : y.size - whole]
+@cache
+def _launch(run, dtype, *arguments):
+    """The machine code of a kernel that fills a vector: (y, *arguments, seed, offset).
+
+    Arguments are given as the names of their types, or as arrays to `entry_point`.
+    """
+    arguments = (getattr(types, a) if type(a) is str else a for a in arguments)
+    return entry_point(run, (dtype, 1), *arguments, types.uint64, types.uint64)
+
+
+def uniform(y, seed, offset, low=0.0, high=1.0):
+    """Fill a vector with floats in [low, high)."""
+    run = _launch(_uniform[y.dtype][use_threads(y.size)], y.dtype, "float64", "float64")
+    run(y, low, high - low, seed & _WORD, offset & _WORD)
+
+
+def normal(y, seed, offset, mean=0.0, std=1.0):
+    """Fill a vector with floats of this mean and standard deviation."""
+    run = _launch(_normal[y.dtype][use_threads(2 * y.size)], y.dtype, "float64", "float64")
+    run(y, mean, std, seed & _WORD, offset & _WORD)
+
+
+def arrivals(rates, seed, offset):
+    """Times (n,) of the first arrivals of Poisson processes with these rates; inf for rate 0."""
+    y = memory.empty(rates.size, np.float64)
+    run = _launch(_arrivals[use_threads(4 * y.size)], y.dtype, (rates.dtype, 1))
+    run(y, np.ascontiguousarray(rates), seed & _WORD, offset & _WORD)
     return y
 
 
-def uniform(n, dtype, seed, offset):
-    """n floats in [0, 1)."""
-    y = memory.empty(n, dtype)
-    return _by_blocks(_uniform[y.dtype], y, 16 // y.itemsize, seed, offset)
-
-
-def normal(n, dtype, seed, offset):
-    """n floats with mean 0 and variance 1."""
-    y = memory.empty(n, dtype)
-    return _by_blocks(_normal[y.dtype], y, 16 // y.itemsize, seed, offset)
-
-
-def randint(n, low, high, seed, offset):
-    """n int64 in [low, high), each exactly as likely."""
-    y = memory.empty(n, np.int64)
-    return _by_blocks(_randint, y, 2, seed, offset, low, _uint64(high - low))
+def randint(y, low, high, seed, offset):
+    """Fill a vector with integers in [low, high), each exactly as likely."""
+    limit = high - low
+    kernels, made = _small_randint, y
+    if limit > _FEW:
+        kernels, made = _randint, y if y.dtype == np.int64 else memory.empty(y.size, np.int64)
+    run = _launch(kernels[use_threads(2 * y.size)], made.dtype, "int64", "uint64")
+    run(made, low, limit & _WORD, seed & _WORD, offset & _WORD)
+    if made is not y:
+        y[...] = made
 
 
 def _threshold(probability):
-    """A word of 32 bits is below it with this probability."""
-    return np.uint64(round(probability * 2**32))
+    """What a word of 32 bits is below with this probability, and whether all words are."""
+    words = round(probability * 2**32)
+    return min(words, 2**32 - 1), words == 2**32
 
 
-def bernoulli_mask(n, keep_probability, seed, offset, dtype):
-    """n numbers of any dtype, one with the given probability, else zero."""
-    y = memory.empty(n, dtype)
-    return _by_blocks(_bernoulli, y, 4, seed, offset, _threshold(keep_probability))
+def bernoulli(y, probability, seed, offset):
+    """Fill a vector of any dtype with ones, of this probability, and zeros."""
+    run = _launch(_bernoulli[use_threads(y.size)], y.dtype, "uint32", "boolean")
+    run(y, *_threshold(probability), seed & _WORD, offset & _WORD)
 
 
-def dropout(x_flat, p, scale, seed, offset):
-    """x_flat * scale where bernoulli_mask(n, 1 - p, seed, offset) is one, x_flat * 0 elsewhere.
+def dropout(x, p, scale, seed, offset):
+    """x * scale where `bernoulli` of 1 - p gives one, x * 0 elsewhere, in the order of x.
 
     Its gradient is the same function of gy.
     """
-    x = np.ascontiguousarray(x_flat)
     y = memory.empty(x.shape, x.dtype)
-    arguments = _threshold(1 - p), x.dtype.type(scale)
-    return _by_blocks(_dropout, y, 4, seed, offset, *arguments, like=(x,))
+    run = _launch(_dropout[use_threads(x.size)], y.dtype, (x.dtype, 1), "float64",
+                  "uint32", "boolean")
+    run(y.reshape(-1), np.ascontiguousarray(x).reshape(-1), scale, *_threshold(1 - p),
+        seed & _WORD, offset & _WORD)
+    return y
 
 
 def permutation(n, seed, offset):
     """The integers 0 .. n - 1 in an order that is any with the same probability."""
-    y = memory.empty(n, np.int64)
-    _permutation(y, _uint64(seed), _uint64(offset))
+    y = memory.empty(n, np.int32 if n <= 2**31 else np.int64)
+    _launch(_permutation, y.dtype)(y, seed & _WORD, offset & _WORD)
     return y

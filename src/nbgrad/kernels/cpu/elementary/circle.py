@@ -44,7 +44,7 @@ def _quadrant(x):
 
 
 @folded
-def _circle_32(n, r):
+def circle_32(n, r):
     """sin(n pi / 2 + r)."""
     u = r * r
     sine = fma(r * u, _SIN_32(u), r)
@@ -54,7 +54,8 @@ def _circle_32(n, r):
 
 
 @folded
-def _circle_64(n, r, low):
+def circle_64(n, r, low):
+    """sin(n pi / 2 + r + low)."""
     u = r * r
     sine = fma(r * u, _SIN_64(u), low * fma(-0.5, u, 1.0)) + r
     cosine = 1.0 - fma(r, low, fma(-(u * u), _COS_64(u), 0.5 * u))
@@ -65,22 +66,22 @@ def _circle_64(n, r, low):
 @folded
 def sin_32(x):
     n, r, _ = _quadrant(f64(x))
-    return x if x == 0 else _circle_32(n, f32(r))
+    return x if x == 0 else circle_32(n, f32(r))
 
 
 @folded
 def cos_32(x):
     n, r, _ = _quadrant(f64(x))
-    return _circle_32(n + 1, f32(r))
+    return circle_32(n + 1, f32(r))
 
 
 @folded
 def sin_64(x):
     n, r, low = _quadrant(x)
-    return x if x == 0 else _circle_64(n, r, low)
+    return x if x == 0 else circle_64(n, r, low)
 
 
 @folded
 def cos_64(x):
     n, r, low = _quadrant(x)
-    return _circle_64(n + 1, r, low)
+    return circle_64(n + 1, r, low)
