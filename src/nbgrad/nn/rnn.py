@@ -10,40 +10,11 @@ from nbgrad.nn import functional as F
 from nbgrad.nn import init
 from nbgrad.nn.module import Module
 from nbgrad.nn.parameter import Parameter
+from nbgrad.nn.utils.rnn import PackedSequence, places
 from nbgrad.ops.create import empty
+from nbgrad.ops.recurrent import MODES, State, layer
 from nbgrad.ops.shape import cat, stack
 from nbgrad.tensor import Tensor
-
-#: What a step carries on: (h,), or (h, c).
-State = tuple[Tensor, ...]
-
-
-def _rnn_step(activation):
-    def step(x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
-        return (activation(x + F.linear(state[0], weight, bias)),)
-
-    return step
-
-
-def _gru_step(x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
-    (h,) = state
-    xr, xz, xn = x.chunk(3, -1)
-    hr, hz, hn = F.linear(h, weight, bias).chunk(3, -1)
-    r, z = (xr + hr).sigmoid(), (xz + hz).sigmoid()
-    n = (xn + r * hn).tanh()
-    return (n + z * (h - n),)
-
-
-def _lstm_step(x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
-    h, c = state
-    i, f, g, o = (x + F.linear(h, weight, bias)).chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
-
-
-#: mode -> (the step of the input's part of the gates and the state, number of gates, of states)
-MODES = {"RNN_TANH": (_rnn_step(F.tanh), 1, 1), "RNN_RELU": (_rnn_step(F.relu), 1, 1),
-         "GRU": (_gru_step, 3, 1), "LSTM": (_lstm_step, 4, 2)}
 
 
 def _mode(nonlinearity: str) -> str:
@@ -69,23 +40,27 @@ class RNNBase(Module):
             raise ValueError("hidden_size must be greater than zero")
         if num_layers <= 0:
             raise ValueError("num_layers must be greater than zero")
-        if proj_size:
-            raise NotImplementedError(f"{type(self).__name__}(proj_size=...) is not supported")
+        if proj_size < 0:
+            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+        if proj_size >= hidden_size:
+            raise ValueError("proj_size has to be smaller than hidden_size")
         if dropout > 0 and num_layers == 1:
             warnings.warn("dropout option adds dropout after all but last recurrent layer, so "
                           f"non-zero dropout expects num_layers greater than 1, but got "
                           f"dropout={dropout} and num_layers={num_layers}", UserWarning, stacklevel=3)
         self.mode, self.input_size, self.hidden_size = mode, input_size, hidden_size
         self.num_layers, self.bias, self.batch_first = num_layers, bias, batch_first
-        self.dropout, self.bidirectional, self.proj_size = float(dropout), bidirectional, 0
-        self._step, gates, self._states = MODES[mode]
-        for layer in range(num_layers):
-            for suffix in self._suffixes(layer):
-                width = input_size if layer == 0 else hidden_size * (1 + bidirectional)
-                shapes: dict[str, tuple] = {"weight_ih": (width,), "weight_hh": (hidden_size,)}
-                shapes |= {"bias_ih": (), "bias_hh": ()} if bias else {}
+        self.dropout, self.bidirectional, self.proj_size = float(dropout), bidirectional, proj_size
+        _, gates, self._states = MODES[mode]
+        size, out = gates * hidden_size, proj_size or hidden_size
+        for k in range(num_layers):
+            for suffix in self._suffixes(k):
+                width = out * (1 + bidirectional) if k else input_size
+                shapes: dict[str, tuple] = {"weight_ih": (size, width), "weight_hh": (size, out)}
+                shapes |= {"bias_ih": (size,), "bias_hh": (size,)} if bias else {}
+                shapes |= {"weight_hr": (proj_size, hidden_size)} if proj_size else {}
                 for name, shape in shapes.items():
-                    values = empty(gates * hidden_size, *shape, device=device, dtype=dtype)
+                    values = empty(shape, device=device, dtype=dtype)
                     setattr(self, name + suffix, Parameter(values))
         self.reset_parameters()
 
@@ -101,47 +76,87 @@ class RNNBase(Module):
     def flatten_parameters(self) -> None:
         """Nothing: for PyTorch's CUDA kernels."""
 
-    def forward(self, input: Tensor, hx=None):
+    def forward(self, input: Tensor | PackedSequence, hx=None):
+        name = type(self).__name__
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx)
         if not isinstance(input, Tensor):
-            raise NotImplementedError(f"{type(self).__name__}: only tensors are supported as input, "
-                                      f"not {type(input).__name__}")
+            raise NotImplementedError(f"{name}: only tensors and packed sequences are supported as "
+                                      f"input, not {type(input).__name__}")
         if input.dim() not in (2, 3):
-            raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got "
-                             f"{input.dim()}D instead")
+            raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         batched = input.dim() == 3
         x = input if batched else input.unsqueeze(1)
         if batched and self.batch_first:
             x = x.transpose(0, 1)
-        if x.size(-1) != self.input_size:
-            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected "
-                               f"{self.input_size}, got {x.size(-1)}")
+        self._check(x)
         if x.size(0) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        starts = self._starts(x, hx, batched)
+        x, last = self._layers(x, (x.size(1),) * x.size(0), self._starts(x, hx, batched))
+        if not batched:
+            x, last = x.squeeze(1), tuple([t.squeeze(1) for t in last])
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        return x, last[0] if len(last) == 1 else last
+
+    def _packed(self, input: PackedSequence, hx):
+        """The same for sequences of unlike lengths."""
+        data, sizes = input.data, input.sizes
+        if data.dim() != 2:
+            raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
+        if sizes[-1] < 1 or list(sizes) != sorted(sizes, reverse=True):
+            raise RuntimeError(f"batch_sizes of a packed sequence must fall, and be 1 or more: {sizes}")
+        self._check(data)
+        at, shape = places(sizes, len(sizes)), (len(sizes), sizes[0])
+        x = data.new_zeros((shape[0] * shape[1], data.size(1))).index_copy(0, at, data)
+        x = x.reshape(*shape, data.size(1))
+        starts = self._starts(x, hx, True)
+        if hx is not None and input.sorted_indices is not None:
+            starts = tuple([t.index_select(1, input.sorted_indices) for t in starts])
+        x, last = self._layers(x, sizes, starts)
+        if input.unsorted_indices is not None:
+            last = tuple([t.index_select(1, input.unsorted_indices) for t in last])
+        packed = PackedSequence(x.flatten(0, 1).index_select(0, at), *input[1:])
+        return packed, last[0] if len(last) == 1 else last
+
+    def _layers(self, x: Tensor, sizes: tuple[int, ...], starts: State) -> tuple[Tensor, State]:
+        """All layers over (L, N, input_size), of which sizes[s] have step s; the last states."""
         ends: list[State] = []
-        for layer in range(self.num_layers):
+        for k in range(self.num_layers):
             sides = []
-            for suffix in self._suffixes(layer):
-                start = tuple([s[len(ends)] for s in starts])
-                outputs, end = self._pass(x, start, suffix)
+            for suffix in self._suffixes(k):
+                outputs, end = layer(self.mode, suffix.endswith("reverse"), sizes, x,
+                                     *self._weights(suffix, tuple([s[len(ends)] for s in starts])))
                 sides.append(outputs)
                 ends.append(end)
             x = cat(sides, -1) if len(sides) > 1 else sides[0]
-            if layer < self.num_layers - 1:
+            if k < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
-        last = [stack([end[k] for end in ends]) for k in range(self._states)]
-        if not batched:
-            x, last = x.squeeze(1), [t.squeeze(1) for t in last]
-        elif self.batch_first:
-            x = x.transpose(0, 1)
-        return x, last[0] if len(last) == 1 else tuple(last)
+        return x, tuple([stack(states) for states in zip(*ends)])
+
+    def _weights(self, suffix: str, start: State) -> tuple:
+        """The arguments of a layer, after its input."""
+        w, u, *rest = [getattr(self, name + suffix, None) for name in (
+            "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")]
+        return (w, u, start, *(rest if self.proj_size else rest[:2]))
+
+    def _check(self, x: Tensor) -> None:
+        dtype = self.weight_ih_l0.dtype
+        if x.dtype is not dtype:
+            raise ValueError(f"RNN input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
+                             f"Convert input: input.to({dtype}), or convert model: "
+                             f"model.to({x.dtype})")
+        if x.size(-1) != self.input_size:
+            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected "
+                               f"{self.input_size}, got {x.size(-1)}")
 
     def _starts(self, x: Tensor, hx, batched: bool) -> State:
-        """The states that all layers and directions begin with, each (layers, N, hidden_size)."""
+        """The states that all layers and directions begin with, each (layers, N, size)."""
         count = self.num_layers * (1 + self.bidirectional)
-        shape = (count, x.size(1), self.hidden_size)
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)[:self._states]
+        shapes = [(count, x.size(1), size) for size in sizes]
         if hx is None:
-            return (x.new_zeros(shape),) * self._states
+            return tuple([x.new_zeros(shape) for shape in shapes])
         given = (hx,) if self._states == 1 else tuple(hx)
         for t in given:
             rank = 3 if batched else 2
@@ -149,26 +164,14 @@ class RNNBase(Module):
                 raise RuntimeError(f"For {'batched' if batched else 'unbatched'} {rank}-D input, hx "
                                    f"should also be {rank}-D but got {t.dim()}-D tensor")
         given = given if batched else tuple([t.unsqueeze(1) for t in given])
-        for t in given:
+        for t, shape in zip(given, shapes, strict=True):
             if tuple(t.shape) != shape:
                 raise RuntimeError(f"Expected hidden size {shape}, got {list(t.shape)}")
         return given
 
-    def _pass(self, x: Tensor, state: State, suffix: str) -> tuple[Tensor, State]:
-        """One layer in one direction over (L, N, input); all outputs, and the last state."""
-        w_in, w = getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}")
-        b_in, b = [getattr(self, f"bias_{k}{suffix}") if self.bias else None for k in ("ih", "hh")]
-        steps = F.linear(x, w_in, b_in).unbind(0)
-        back = suffix.endswith("reverse")
-        outputs = []
-        for step in reversed(steps) if back else steps:
-            state = self._step(step, state, w, b)
-            outputs.append(state[0])
-        return stack(outputs[::-1] if back else outputs), state
-
     def extra_repr(self) -> str:
         shown = [f"{self.input_size}, {self.hidden_size}"]
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0,
+        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0,
                     "bidirectional": False}
         shown += [f"{k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
         return ", ".join(shown)
@@ -215,7 +218,8 @@ class GRU(RNNBase):
 class LSTM(RNNBase):
     """Long short-term memory: `c = f c + i g`, `h = o tanh(c)`; arguments as for RNN.
 
-    i, f and o are sigmoids and g a tanh of affine maps of x and h. The state is a pair (h, c).
+    i, f and o are sigmoids and g a tanh of affine maps of x and h. The state is a pair (h, c). With
+    proj_size, h is mapped to so many numbers by W_hr, before it is put out and carried on.
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,

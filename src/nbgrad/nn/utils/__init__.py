@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from nbgrad.engine.mode import no_grad
+from nbgrad.nn.utils import rnn as rnn
 from nbgrad.ops.create import tensor
 from nbgrad.ops.shape import cat
 from nbgrad.tensor import Tensor
