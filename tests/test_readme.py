@@ -1,4 +1,4 @@
-"""Every Python block of the README with a printed result prints just that."""
+"""Every Python block of the README and of docs/debugging.md prints just the result below it."""
 
 import contextlib
 import io
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.S)
+ROOT = Path(__file__).parents[1]
+BLOCKS = [block for name in ("README.md", "docs/debugging.md") for block in re.findall(
+    r"```python\n(.*?)```\n\n```text\n(.*?)```", (ROOT / name).read_text(), re.S)]
 
 
 def run(source: str) -> str:

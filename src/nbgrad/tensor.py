@@ -12,9 +12,11 @@ import numpy as np
 from nbgrad import dtypes
 from nbgrad.devices import CPU
 from nbgrad.dtypes import InHalf
-from nbgrad.engine.mode import state
-from nbgrad.engine.node import Handle, Node, hooks_of, next_number
-from nbgrad.engine.saved import Counter
+from nbgrad.engine import provenance
+from nbgrad.engine.mode import inferring, state
+from nbgrad.engine.node import LEAVES, Handle, Node, hooks_of, next_number
+from nbgrad.engine.provenance import Cuts
+from nbgrad.engine.saved import INFERENCE, Counter, counter_here
 from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
 
@@ -91,13 +93,14 @@ class AccumulateGrad(Node):
 
     @staticmethod
     def back(node: AccumulateGrad, grad: Tensor):
-        old = node.grad
-        if old is None:
-            node.grad = _own(grad, node.layout)
-        elif grad._node is None and old._node is None:
-            old.add_(grad)
-        else:
-            node.grad = old + grad
+        with LEAVES:
+            old = node.grad
+            if old is None:
+                node.grad = _own(grad, node.layout)
+            elif grad._node is None and old._node is None:
+                old.add_(grad)
+            else:
+                node.grad = old + grad
         for hook in list(node.after.values()):
             hook(node.leaf())
         return ()
@@ -178,9 +181,9 @@ class Tensor(Methods):
         self._data: np.ndarray = data
         self._layout: Layout = own
         self._node: Any = None  # Node | None
-        self._counter: Any = None  # Counter | None
+        self._counter: Any = counter_here() if inferring else None  # Counter | None
         self._view: Any = None  # View | None
-        self._slot: AccumulateGrad | GradSlot | None = None
+        self._slot: AccumulateGrad | GradSlot | Cuts | None = None
         self._port = -1  # which of the node's outputs, -1 for the only one
 
     # shape and type
@@ -212,6 +215,7 @@ class Tensor(Methods):
     is_cuda = False
     is_sparse = False
     is_quantized = False
+    is_meta = False
     layout = "strided"
 
     def dim(self) -> int:
@@ -328,6 +332,8 @@ class Tensor(Methods):
 
     @property
     def _version(self) -> int:
+        if self._counter is INFERENCE:
+            raise RuntimeError("Inference tensors do not track version counter.")
         return self._counter.count if self._counter is not None else 0
 
     def _count(self) -> Counter:
@@ -371,6 +377,9 @@ class Tensor(Methods):
             if not self.is_floating_point():
                 raise RuntimeError("only Tensors of floating point and complex dtype can require "
                                    f"gradients, not {self.dtype}: cast it first with .float()")
+            if self._counter is INFERENCE and not state.inference:
+                raise RuntimeError("Setting requires_grad=True on inference tensor outside "
+                                   "InferenceMode is not allowed.")
             if not isinstance(self._slot, AccumulateGrad):
                 self._slot = AccumulateGrad(self)
             self._node = self._slot
@@ -412,7 +421,7 @@ class Tensor(Methods):
     @property
     def grad(self) -> Tensor | None:
         slot = self._slot
-        if slot is None:
+        if slot is None or isinstance(slot, tuple):
             if not self.is_leaf:
                 warnings.warn(_NOT_LEAF, UserWarning, stacklevel=2)
             return None
@@ -421,7 +430,7 @@ class Tensor(Methods):
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is None:
-            if self._slot is not None:
+            if self._slot is not None and not isinstance(self._slot, tuple):
                 self._slot.grad = None
             return
         if not isinstance(value, Tensor):
@@ -430,13 +439,13 @@ class Tensor(Methods):
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
         if value.dtype is not self.dtype:
-            raise RuntimeError(f"assigned grad has data of a different type: expected {self.dtype}, "
-                               f"got {value.dtype}")
+            raise RuntimeError(f"attempting to assign a gradient with dtype '{value.dtype}' to a "
+                               f"tensor with dtype '{self.dtype}': cast it first")
         if value._layout.shape != self._layout.shape:
             raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a "
                                f"tensor of size '{list(self.shape)}'. Please ensure that the gradient "
                                "and the tensor are the same size")
-        if self._slot is None:
+        if self._slot is None or isinstance(self._slot, tuple):
             self._slot = AccumulateGrad(self) if self.is_leaf else GradSlot()
         self._slot.grad = value
 
@@ -469,8 +478,8 @@ class Tensor(Methods):
             if replaced is None:
                 return None
             if not isinstance(replaced, Tensor):
-                raise TypeError(f"expected Variable, but hook '{name}' returned "
-                                f"'{type(replaced).__name__}'")
+                raise TypeError("expected Variable, but hook returned "
+                                f"'{type(replaced).__name__}' (hook {name})")
             for what in ("dtype", "shape"):
                 if getattr(replaced._layout, what) != getattr(grad._layout, what):
                     raise RuntimeError(f"hook '{name}' has changed the "
@@ -491,6 +500,15 @@ class Tensor(Methods):
 
     def detach(self) -> Tensor:
         """The same memory and version counter, outside the graph."""
+        made = self.outside()
+        if self._node is not None:
+            made._slot = (("detach", provenance.here(2), (weakref.ref(self._node),)),)
+        elif isinstance(self._slot, tuple):
+            made._slot = self._slot
+        return made
+
+    def outside(self) -> Tensor:
+        """`detach` without a mark, for the library's own use."""
         made = Tensor(self._data, self._layout)
         made._counter = self._count()
         return made
@@ -502,18 +520,26 @@ class Tensor(Methods):
         if not self.is_leaf:
             self._count()
             self._detached = True  # noticed where a node saved this tensor
+        if self._node is not None:
+            self._slot = (("detach_", provenance.here(2), (weakref.ref(self._node),)),)
         self._node, self._port = None, -1
         return self
 
     @property
     def data(self) -> Tensor:
         """The same memory, outside the graph and unseen by the version counter."""
-        return Tensor(self._data, self._layout)
+        made = Tensor(self._data, self._layout)
+        if self._node is not None:
+            made._slot = ((".data", provenance.here(2), (weakref.ref(self._node),)),)
+        return made
 
     @data.setter
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"data expects a Tensor, got {type(value).__name__}")
+        if self.requires_grad and not value.is_floating_point():
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or "
+                               "complex dtype")
         self._data, self._layout = value._data, value._layout
         if isinstance(self._slot, AccumulateGrad):
             self._slot.layout = value._layout

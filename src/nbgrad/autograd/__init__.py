@@ -2,12 +2,16 @@
 
 import warnings as _warnings
 
+from nbgrad.autograd import functional, graph
 from nbgrad.autograd.api import backward, grad
+from nbgrad.autograd.explain import explain
 from nbgrad.autograd.function import Function, once_differentiable
 from nbgrad.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
+from nbgrad.autograd.nonfinite import detect_nonfinite
 from nbgrad.engine.mode import (
     detect_anomaly,
     enable_grad,
+    inference_mode,
     is_nan_safe,
     no_grad,
     set_detect_anomaly,
@@ -17,8 +21,9 @@ from nbgrad.engine.mode import (
 from nbgrad.engine.mode import state as _state
 from nbgrad.tensor import Tensor as _Tensor
 
-__all__ = ["Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad",
-           "grad", "gradcheck", "gradgradcheck", "is_anomaly_enabled", "is_nan_safe",
+__all__ = ["Function", "GradcheckError", "Variable", "backward", "detect_anomaly",
+           "detect_nonfinite", "enable_grad", "explain", "functional", "grad", "gradcheck",
+           "gradgradcheck", "graph", "inference_mode", "is_anomaly_enabled", "is_nan_safe",
            "no_grad", "once_differentiable", "set_detect_anomaly", "set_grad_enabled",
            "set_nan_safe"]
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 import warnings
 
 from nbgrad.engine import backward as engine
+from nbgrad.engine.node import GradientEdge
 from nbgrad.ops.create import ones_like
-from nbgrad.tensor import Tensor
+from nbgrad.tensor import GradSlot, Tensor
 
 
 def _tuple(value) -> tuple:
-    return (value,) if isinstance(value, Tensor) or value is None else tuple(value)
+    single = isinstance(value, (Tensor, GradientEdge)) or value is None
+    return (value,) if single else tuple(value)
+
+
+def _end(t: Tensor | GradientEdge) -> tuple:
+    """(node, port) of the place in the graph where a gradient arrives; None for no node."""
+    if isinstance(t, GradientEdge):
+        return t.node, t.output_nr if t.node.outputs > 1 else -1
+    return t._node if t.requires_grad else None, t._port
 
 
 def _gradients(value, count: int) -> tuple:
@@ -30,10 +39,15 @@ def _roots(tensors: tuple, grads, create_graph: bool) -> list:
     """(node, port, gradient) of each output, with the implicit 1 of a single element."""
     roots = []
     for k, (t, g) in enumerate(zip(tensors, _gradients(grads, len(tensors)))):
-        if not t.requires_grad:
+        node, port = _end(t)
+        if node is None:
             raise RuntimeError(f"element {k} of tensors does not require grad and does not have a "
                                "grad_fn")
-        if g is None:
+        if isinstance(t, GradientEdge):
+            if g is None:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs: give the "
+                                   "gradient of a GradientEdge")
+        elif g is None:
             if t.numel() != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
             g = ones_like(t)
@@ -43,7 +57,7 @@ def _roots(tensors: tuple, grads, create_graph: bool) -> list:
                 f"output[{k}] has a shape of torch.{str(t.shape)[7:]}.")
         elif g._layout.dtype is not t._layout.dtype:
             g = g.to(t._layout.dtype)
-        roots.append((t._node, t._port, g))
+        roots.append((node, port, g))
     return roots
 
 
@@ -90,9 +104,9 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph: bool =
     found = engine.run(roots, keep_graph=keep, create_graph=create_graph, wanted=wanted)
     if wanted is not None:
         for t in chosen:
-            grad = found.get((t._node, t._port))
-            if not t.is_leaf and not t.retains_grad and grad is not None:
-                old = None if t._slot is None else t._slot.grad
+            grad = found.get(_end(t))
+            if isinstance(t, Tensor) and not t.is_leaf and not t.retains_grad and grad is not None:
+                old = t.grad if isinstance(t._slot, GradSlot) else None
                 t.grad = grad if old is None else old + grad
 
 
@@ -106,11 +120,12 @@ _CYCLE = (
 def _wanted(inputs: tuple, name: str) -> dict:
     wanted: dict = {}
     for k, t in enumerate(inputs):
-        if not isinstance(t, Tensor):
+        if not isinstance(t, (Tensor, GradientEdge)):
             raise TypeError(f"{name}[{k}] must be a Tensor, not {type(t).__name__}")
-        if not t.requires_grad:
+        end = _end(t)
+        if end[0] is None:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-        wanted.setdefault((t._node, t._port), []).append(k)
+        wanted.setdefault(end, []).append(k)
     return wanted
 
 
@@ -152,14 +167,14 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph: bo
     found = engine.run(roots, keep_graph=keep, create_graph=create_graph, wanted=wanted,
                        accumulate=False)
     result: list[Tensor | None] = []
-    for t in ins:
-        g = found.get((t._node, t._port))
-        if g is None and materialize_grads:
+    for k, t in enumerate(ins):
+        g = found.get(_end(t))
+        if g is None and materialize_grads and isinstance(t, Tensor):
             g = t.detach().new_zeros(t.shape)
         elif g is None and not allow_unused:
             raise RuntimeError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set "
-                "allow_unused=True if this is the desired behavior.")
+                f"The differentiated Tensor at index {k} appears to not have been used in the graph. "
+                "Set allow_unused=True if this is the desired behavior.")
         result.append(g)
     return tuple(result)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 from nbgrad.engine.mode import no_grad, state
@@ -98,8 +99,8 @@ def _valid(node: _FunctionNode, k: int, grad):
     if grad is None:
         return None
     if not isinstance(grad, Tensor):
-        raise TypeError(f"{node.name()}: expected Variable or None as gradient of input {k} (got "
-                        f"{type(grad).__name__})")
+        raise RuntimeError(f"expected Variable or None (got {type(grad).__name__}) as gradient of "
+                           f"input {k} of {node.name()}")
     if not node._needs[k]:
         return None
     own = node.layouts[node._tensor_positions.index(k)]
@@ -138,7 +139,7 @@ class Function:
     """
 
     setup_context: Any = None
-    _node_class: type[_FunctionNode]
+    _node_class: type[_FunctionNode] = _FunctionNode
 
     @staticmethod
     def forward(*args, **kwargs):
@@ -160,8 +161,12 @@ class Function:
         cls._node_class = type(f"{cls.__name__}Backward", (_FunctionNode,), {"function": cls})
 
     @classmethod
-    def apply(cls, *args):
-        """Run forward and record it."""
+    def apply(cls, *args, **kwargs):
+        """Run forward and record it; in the newer form with keywords, too, and with defaults."""
+        if cls.setup_context is not None:
+            bound = inspect.signature(cls.forward).bind(*args, **kwargs)
+            bound.apply_defaults()
+            args, kwargs = bound.args, bound.kwargs
         node = cls._node_class()
         positions = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
         node._tensor_positions = positions
@@ -169,9 +174,9 @@ class Function:
         recording = state.grad and any(node._needs)
         with no_grad():
             if cls.setup_context is None:
-                out = cls.forward(node, *args)
+                out = cls.forward(node, *args, **kwargs)
             else:
-                out = cls.forward(*args)
+                out = cls.forward(*args, **kwargs)
                 cls.setup_context(node, args, out)
         single = not isinstance(out, tuple)
         outs = (out,) if single else out

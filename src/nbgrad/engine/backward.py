@@ -9,6 +9,25 @@ from typing import Any
 from nbgrad.engine import provenance
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node, hooks_of
+from nbgrad.engine.saved import Freed
+
+_BACKWARD = provenance.Off()
+
+
+class Task:
+    """One backward, for those who ask what it will reach."""
+
+    __slots__ = ("__weakref__", "needed", "reached", "roots")
+
+    def __init__(self, roots: list, needed: dict[Node, bool] | None) -> None:
+        self.roots, self.needed = roots, needed
+        self.reached: set[Node] | None = None
+
+    def reaches(self, node: Node | None) -> bool:
+        """Whether a gradient may arrive at a node."""
+        if self.reached is None:
+            self.reached = above([root[0] for root in self.roots])
+        return node in self.reached and (self.needed is None or node in self.needed)
 
 
 def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph: bool,
@@ -29,10 +48,13 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
     waiting: dict[int, list] = {}
     heap: list[int] = []
     found: dict[tuple[Node, int], object] = {}
-    before, anomaly = (state.grad, state.waiting, state.into_leaves), state.anomaly
-    state.grad = create_graph
+    before, anomaly = (state.grad, state.waiting, state.into_leaves, state.task), state.anomaly
+    watched = anomaly or state.checker is not None
+    state.task = Task(roots, needed)
+    state.grad = create_graph or _BACKWARD
     state.waiting = {} if create_graph or anomaly else waiting
     state.into_leaves = wanted is None and not (create_graph or anomaly)
+    freed = None if keep_graph else (Freed(),)
     try:
         for node, port, grad in roots:
             if needed is None or node in needed:
@@ -48,12 +70,12 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
                         found[node, port] = grad
                 if not (needed[node] or (accumulate and not node.next)):
                     continue
-            if anomaly or hooked or type(grads) is list:
+            if watched or hooked or type(grads) is list:
                 inputs = _run(node, grads)
             else:
                 inputs = node.back(node, grads)
             if not keep_graph and node.saved:
-                node.saved = None
+                node.saved = freed
             following = node.next
             if type(inputs) is not tuple:
                 inputs = (inputs,)
@@ -76,7 +98,7 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
                     entry[2] = True
             inputs = grad = None  # so that a leaf may find its gradient to be its own
     finally:
-        state.grad, state.waiting, state.into_leaves = before
+        state.grad, state.waiting, state.into_leaves, state.task = before
     return found
 
 
@@ -117,10 +139,13 @@ def _send(waiting, heap, node, port, grad, create_graph) -> None:
 
 def _run(node: Node, grads):
     """Run one node with its hooks; in anomaly mode name its line if it fails or makes a NaN."""
+    saved = node.saved
     try:
         inputs = node.back(node, *grads) if type(grads) is list else node.back(node, grads)
         if state.anomaly and state.check_nan:
             _check_nan(node, inputs)
+        if state.checker is not None:
+            state.checker.backward(node, grads, inputs, saved)
     except Exception:
         if state.anomaly:
             warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused "
@@ -136,7 +161,7 @@ def _check_nan(node: Node, inputs) -> None:
 
 
 def _before(node: Node, grads):
-    """Tensor hooks, node pre-hooks, then retained gradients, in PyTorch's order."""
+    """Tensor hooks, retained gradients, then node pre-hooks, in PyTorch's order."""
     hooks = hooks_of(node)
     single = type(grads) is not list
     grads = [grads] if single else grads
@@ -145,12 +170,12 @@ def _before(node: Node, grads):
             if grad is not None:
                 replaced = hook(grad)
                 grad = grads[port] = grad if replaced is None else replaced
-    for hook in hooks.of("pre"):
-        replaced = hook(tuple(grads))
-        grads = list(grads if replaced is None else replaced)
     for port, slot in hooks.retained.items():
         if grads[port] is not None:
             slot.retain(grads[port])
+    for hook in hooks.of("pre"):
+        replaced = hook(tuple(grads))
+        grads = list(grads if replaced is None else replaced)
     return grads[0] if single else grads
 
 
@@ -162,8 +187,8 @@ def _after(node: Node, inputs, grads):
     return inputs
 
 
-def _needed(roots: list[Node], wanted) -> dict[Node, bool]:
-    """Nodes that are wanted or lead to a wanted one; True for those that must run."""
+def above(roots: list[Node]) -> set[Node]:
+    """These nodes and all that they pass gradients to."""
     seen: set[Node] = set()
     stack = list(roots)
     while stack:
@@ -171,6 +196,12 @@ def _needed(roots: list[Node], wanted) -> dict[Node, bool]:
         if node not in seen:
             seen.add(node)
             stack.extend(n for n in node.next if n is not None)
+    return seen
+
+
+def _needed(roots: list[Node], wanted) -> dict[Node, bool]:
+    """Nodes that are wanted or lead to a wanted one; True for those that must run."""
+    seen = above(roots)
     targets = {node for node, _ in wanted}
     needed: dict[Node, bool] = {}
     for node in sorted(seen, key=lambda n: n.number):

@@ -5,12 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import types
+from typing import Any
+
+from nbgrad.engine.provenance import Off, off
 
 
 class _State(threading.local):
-    grad = True
+    grad: Any = True  # whether operations are recorded; an Off while they are not
+    inference = False  # whether tensors are made that can never take part in autograd
     anomaly = False
     check_nan = True
+    hooks_disabled: str | None = None  # why saved_tensors_hooks may not be used
+    task: Any = None  # the backward under way
+    packer: Any = None  # (node, saved value) -> what is saved instead, by saved_tensors_hooks
+    checker: Any = None  # looks at the results of every op and node: detect_nonfinite
+    places = False  # whether nodes remember the line they were recorded at
+    watched = False  # whether any of these asks for more than the shortest way to record
     nan_safe = False  # whether a zero gradient stays zero where a partial is infinite or NaN
     into_leaves = False  # whether that backward may add to the gradients leaves hold
     waiting: dict = {}  # noqa: RUF012  # node number: what waits for it in the backward under way
@@ -19,9 +30,24 @@ class _State(threading.local):
 state = _State()
 
 
+#: threads in inference mode, for a check that costs next to nothing while there are none
+inferring: set[int] = set()
+
+
+def is_inference_mode_enabled() -> bool:
+    """True when the tensors this thread makes can never take part in autograd."""
+    return state.inference
+
+
+def watch() -> None:
+    """Say whether operations must be recorded the long way; after a change of what asks for it."""
+    state.places = state.anomaly or state.checker is not None
+    state.watched = state.places or state.packer is not None
+
+
 def is_grad_enabled() -> bool:
     """True when operations of this thread are recorded for backward."""
-    return state.grad
+    return bool(state.grad)
 
 
 class _GradMode:
@@ -31,7 +57,13 @@ class _GradMode:
 
     def __enter__(self):
         self._before = state.grad
-        state.grad = self._enabled
+        state.grad = self._mode()
+
+    def _mode(self) -> bool | Off:
+        """What `state.grad` is meanwhile."""
+        if self._enabled:
+            return not state.inference or state.grad
+        return off(type(self).__name__, 3)
 
     def __exit__(self, *exc):
         state.grad = self._before
@@ -42,6 +74,14 @@ class _GradMode:
     def __call__(self, function):
         if inspect.isgeneratorfunction(function):
             return self._generator(function)
+        if inspect.iscoroutinefunction(function):
+            run = types.coroutine(self._generator(function))
+
+            @functools.wraps(function)
+            async def awaited(*args, **kwargs):
+                return await run(*args, **kwargs)
+
+            return awaited
 
         @functools.wraps(function)
         def wrapped(*args, **kwargs):
@@ -51,7 +91,7 @@ class _GradMode:
         return wrapped
 
     def _generator(self, function):
-        """The mode holds while the generator runs, not while it is suspended."""
+        """The mode holds while the generator or coroutine runs, not while it is suspended."""
 
         @functools.wraps(function)
         def wrapped(*args, **kwargs):
@@ -106,17 +146,56 @@ class enable_grad(_GradMode):
         return made if function is None else made(function)
 
 
+class inference_mode(_GradMode):
+    """Make tensors that can never take part in autograd, as a block or a decorator.
+
+    As `no_grad`, and more: the tensors made count no versions, and backward refuses to have them
+    saved; a `clone()` made outside is an ordinary tensor. `inference_mode(False)` turns it off.
+
+    Example:
+        >>> import nbgrad
+        >>> with nbgrad.inference_mode():
+        ...     y = nbgrad.ones(2) * 2
+        >>> y.is_inference(), y.clone().is_inference()
+        (True, False)
+    """
+
+    def __new__(cls, mode=True):
+        made = super().__new__(cls)
+        if isinstance(mode, bool):
+            return made
+        made._inference = True
+        return made(mode)
+
+    def __init__(self, mode: bool = True) -> None:
+        self._inference = mode
+
+    def _again(self) -> inference_mode:
+        return inference_mode(self._inference)
+
+    def __enter__(self):
+        self._before = state.grad, state.inference
+        self._set(off("inference_mode", 2) if self._inference else True, self._inference)
+
+    def __exit__(self, *exc):
+        self._set(*self._before)
+
+    def _set(self, grad: bool | Off, inference: bool) -> None:
+        state.grad, state.inference = grad, inference
+        (inferring.add if inference else inferring.discard)(threading.get_ident())
+
+
 class set_grad_enabled(_GradMode):
     """Turn recording on or off: at once when called, until the end of the block in `with`."""
 
     def __init__(self, mode: bool) -> None:
         self._enabled = bool(mode)
         self._outer = state.grad
-        state.grad = self._enabled
+        state.grad = self._mode()
 
     def __enter__(self):
         self._before = self._outer
-        state.grad = self._enabled
+        state.grad = self._mode()
 
     def _again(self) -> set_grad_enabled:
         return set_grad_enabled(self._enabled)
@@ -126,18 +205,23 @@ class set_grad_enabled(_GradMode):
         return super().__call__(function)
 
 
+def _set_anomaly(mode: bool, check_nan: bool) -> None:
+    state.anomaly, state.check_nan = mode, check_nan
+    watch()
+
+
 class set_detect_anomaly:
     """Remember where each operation was recorded, and name that line when its backward fails."""
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         self._outer = state.anomaly, state.check_nan
-        state.anomaly, state.check_nan = bool(mode), check_nan
+        _set_anomaly(bool(mode), check_nan)
 
     def __enter__(self):
         return None
 
     def __exit__(self, *exc):
-        state.anomaly, state.check_nan = self._outer
+        _set_anomaly(*self._outer)
 
 
 class detect_anomaly(set_detect_anomaly):
@@ -149,7 +233,7 @@ class detect_anomaly(set_detect_anomaly):
 
     def __enter__(self):
         self._outer = state.anomaly, state.check_nan
-        state.anomaly, state.check_nan = True, self._check
+        _set_anomaly(True, self._check)
 
 
 class set_nan_safe:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from threading import RLock
+from typing import Any, NamedTuple
 
 from nbgrad.engine import provenance
 
 next_number = count().__next__
+#: held while a gradient is added to what a leaf holds: backwards of several threads may meet there
+LEAVES = RLock()
 
 
 class Node:
@@ -19,7 +22,7 @@ class Node:
     backward needs, with the `versions` they had; None once they are freed.
     """
 
-    __slots__ = ("__weakref__", "attrs", "hooks", "layouts", "next", "number", "place",
+    __slots__ = ("__weakref__", "attrs", "cuts", "hooks", "layouts", "next", "number", "place",
                  "ports", "saved", "versions")
     op: Any = None
     outputs = 1
@@ -32,6 +35,7 @@ class Node:
     versions: tuple[int, ...] | None
     hooks: Hooks | None
     place: provenance.Place | None
+    cuts: provenance.Cuts  # why inputs without history have none; not set if none says
 
     @staticmethod
     def back(node, *grads):
@@ -62,6 +66,13 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {hex(id(self))}>"
+
+
+class GradientEdge(NamedTuple):
+    """An output of a node, into which its gradient flows; stands for a tensor."""
+
+    node: Node
+    output_nr: int
 
 
 class Handle:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import sys
 from types import CodeType, FrameType
 
-Place = tuple[CodeType, int]
+#: code and instruction, and the path of the module if that was looked for
+Place = tuple[CodeType, int] | tuple[CodeType, int, str]
+#: what cut a tensor off its history, where, and weak references to the nodes that were cut off, if
+#: somebody looked
+Cut = tuple[str, Place | None, tuple]
+#: the mark on a tensor without history: the cuts it comes after; an Off has them as `cuts`
+Cuts = tuple[Cut, ...]
 
 
 def here(depth: int = 1) -> Place | None:
@@ -24,13 +30,35 @@ def here(depth: int = 1) -> Place | None:
 
 
 def describe(place: Place | None) -> str:
-    """`file:line` of a place."""
+    """`file:line` of a place, and its module if that is known."""
     if place is None:
         return "an unknown line"
-    code, instruction = place
+    code, instruction, *module = place
     line = code.co_firstlineno
     for k, position in enumerate(code.co_positions()):
         if k == instruction // 2:
             line = position[0] or line
             break
-    return f"{code.co_filename}:{line}"
+    return f"{code.co_filename}:{line}" + "".join(f", in {name}" for name in module)
+
+
+class Off(tuple):
+    """What `state.grad` holds while nothing is recorded: an empty tuple, and so false.
+
+    It marks all that is made meanwhile with the block that turned recording off.
+    """
+
+    cuts: Cuts = (("backward", None, ()),)
+
+
+def off(kind: str, depth: int) -> Off:
+    made = Off()
+    made.cuts = ((kind, here(depth + 1), ()),)
+    return made
+
+
+def cuts_of(slot: object) -> Cuts:
+    """The cuts that a mark tells of; none if it is something else."""
+    if isinstance(slot, Off):
+        return slot.cuts
+    return slot if isinstance(slot, tuple) else ()

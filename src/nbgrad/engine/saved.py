@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nbgrad.engine import provenance
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node
@@ -29,26 +31,82 @@ class Counter:
         self.writer = op, provenance.here(3)
 
 
+class _Inference(Counter):
+    """Counts nothing: the counter of all tensors made in inference mode."""
+
+    def bump(self, op: str) -> None:
+        if not state.inference:
+            raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not "
+                               "allowed. You can make a clone to get a normal tensor before doing "
+                               "inplace update.")
+
+
+INFERENCE = _Inference()
+
+
+def counter_here() -> Counter | None:
+    """What a fresh tensor of this thread counts its versions with."""
+    return INFERENCE if state.inference else None
+
+
 def version(value) -> int:
     """How often the storage of a value was written to; its `_counter` is None until it matters."""
     return value._counter.count if value._counter is not None else 0
 
 
+class Kept:
+    """A saved value that must be asked for: `take` gives it, or says why it is no more."""
+
+    __slots__ = ()
+    _counter = Counter()  # not None, so `unpack` looks at it
+
+    def take(self, node: Node) -> Any:
+        raise NotImplementedError
+
+
+class Freed(Kept):
+    """What a backward that does not keep the graph leaves of saved values."""
+
+    __slots__ = ("place",)
+
+    def __init__(self) -> None:
+        self.place = provenance.here(2)
+
+    def take(self, node: Node) -> Any:
+        raise RuntimeError(f"{FREED}\n{node.name()} was first run backward at "
+                           f"{provenance.describe(self.place)}")
+
+
 def save(node: Node, values: tuple) -> None:
     """Keep values for backward with the versions they have now."""
     node.saved = values
+    node.versions = None
     for value in values:
         if value._counter is not None:
-            node.versions = tuple([version(v) for v in values])
-            return
-    node.versions = None
+            node.versions = tuple([_saved_version(v) for v in values])
+            break
+    if state.packer is not None:
+        pack(node)
+
+
+def _saved_version(value) -> int:
+    if value._counter is INFERENCE:
+        raise RuntimeError(
+            "Inference tensors cannot be saved for backward. Please do not use Tensors created in "
+            "inference mode in computation tracked by autograd. To work around this, you can make a "
+            "clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
+            "`torch.inference_mode()`.")
+    return version(value)
+
+
+def pack(node: Node) -> None:
+    """Give the saved values into the keeping of the hooks that are on."""
+    node.saved = tuple([state.packer(node, value) for value in node.saved])
 
 
 def unpack(node: Node) -> tuple:
     """The saved values, checked against their versions."""
     values = node.saved
-    if values is None:
-        raise RuntimeError(FREED)
     for value in values:
         if value._counter is not None:
             return _checked(node, values)
@@ -56,6 +114,8 @@ def unpack(node: Node) -> tuple:
 
 
 def _checked(node: Node, values: tuple) -> tuple:
+    if isinstance(values[0], Kept):
+        return tuple([value.take(node) for value in values])
     versions = node.versions or (0,) * len(values)
     for value, expected in zip(values, versions):
         if value._counter is not None and value._counter.count != expected:
@@ -86,4 +146,13 @@ def _written(node: Node, value, expected: int) -> str:
         text += f"\nLast written by {op} at {provenance.describe(place)}"
     if node.place is not None:
         text += f"\nSaved for {node.name()} at {provenance.describe(node.place)}"
+    if value._counter.writer:
+        other = op.removesuffix("_")
+        text += "\nWrite to a clone() of it instead" + (
+            f", or make a new tensor by {other}()." if other != op and op not in _ONLY_WRITE else ".")
     return text
+
+
+#: what has no form that makes a new tensor
+_ONLY_WRITE = {"cauchy_", "copy_", "exponential_", "fill_diagonal_", "geometric_",
+               "log_normal_", "normal_", "random_", "set_", "uniform_", "zero_"}

@@ -6,13 +6,14 @@ Elementwise.one and two are this door written out for the commonest ops.
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 from nbgrad.dtypes import InHalf, float32
 from nbgrad.dtypes import dtype as DType
 from nbgrad.engine import provenance
 from nbgrad.engine.mode import no_grad, state
 from nbgrad.engine.node import Node, hooks_of, next_number
-from nbgrad.engine.saved import Counter, save, version
+from nbgrad.engine.saved import INFERENCE, Counter, pack, save, version
 from nbgrad.kernels.layout import Layout
 from nbgrad.ops.op import Op
 from nbgrad.tensor import AccumulateGrad, Saved, Tensor, View
@@ -24,11 +25,57 @@ def apply(op: Op, inputs: tuple[Tensor, ...], attrs: tuple = ()):
         out = op.run(inputs, attrs)
     except InHalf:
         out = _run_in_float(op, inputs, attrs)
-    if state.grad:
-        for t in inputs:
-            if t._node is not None or t._view is not None:
-                return record(op, inputs, attrs, out)
+    recording = state.grad
+    if not recording:
+        mark(out if type(out) is tuple else (out,), recording)
+        return out
+    after_cut = False
+    for t in inputs:
+        if t._node is not None or t._view is not None:
+            return record(op, inputs, attrs, out)
+        if t._slot is not None:
+            after_cut = True
+    return unrecorded(op.name, inputs, out) if after_cut else out
+
+
+#: so many cuts are told of; more would grow without end where a sum is carried on
+_TOLD = 8
+
+
+def unrecorded(name: str, inputs: tuple[Tensor, ...], out):
+    """Results that have no history, marked with the reasons why, if there are any."""
+    outs = out if type(out) is tuple else (out,)
+    nodes = tuple([ref(t._node) for t in inputs if t._node is not None])
+    cuts = _cuts(inputs)
+    if nodes:
+        what = f"{name.removesuffix('Backward0').lower()}, which has no gradient,"
+        kind = f"a cast to {outs[0].dtype.name}" if name == "ToCopy" else what
+        cuts = ((kind, provenance.here(3), nodes), *cuts)
+    if cuts:
+        mark(outs, cuts)
     return out
+
+
+def _cuts(inputs: tuple[Tensor, ...]) -> provenance.Cuts:
+    """All cuts that inputs without history come after."""
+    found = [provenance.cuts_of(t._slot) for t in inputs if t._node is None and t._slot is not None]
+    if len(found) < 2:
+        return found[0] if found else ()
+    return tuple({id(cut): cut for cuts in found for cut in cuts}.values())[:_TOLD]
+
+
+def mark(outs: tuple[Tensor, ...], cuts: provenance.Cuts) -> None:
+    """Say of tensors why they have no history."""
+    for t in outs:
+        if t is not None:
+            t._slot = cuts
+
+
+def note_cuts(node: Node, inputs: tuple[Tensor, ...]) -> None:
+    """Tell a node why inputs of it have no history."""
+    cuts = _cuts(inputs)
+    if cuts:
+        node.cuts = cuts
 
 
 def _run_in_float(op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
@@ -72,19 +119,26 @@ def record(op: Op, inputs: tuple[Tensor, ...], attrs: tuple, out):
         following = tuple([t._node for t in inputs])
         needs = tuple([n is not None for n in following])
     if not any(needs):
-        return out
+        return unrecorded(op.name, inputs, out)
     single = type(out) is Tensor
     if single:
         if out._layout.dtype.category != 2:
-            return out
+            return unrecorded(op.name, inputs, out)
         node = link(op.node(), inputs, following, attrs)
         out._node = node
     else:
         node = link(op.node(), inputs, following, attrs)
         node_outputs(node, out)
+        others = tuple([t for t in out if t is not None and t._node is None])
+        if others:
+            unrecorded(op.name, inputs, others)
     codes = op.saves(needs, attrs)
     if codes:
         keep(node, codes, inputs, (out,) if single else out)
+    if None in following:
+        note_cuts(node, inputs)
+    if state.checker is not None:
+        state.checker.forward(node, inputs, out)
     return out
 
 
@@ -105,7 +159,7 @@ def link(node: Node, inputs, following, attrs) -> Node:
     node.attrs = attrs
     node.saved = ()
     node.hooks = node.versions = None
-    node.place = provenance.here(3) if state.anomaly else None
+    node.place = provenance.here(3) if state.places else None
     if len(inputs) == 2:
         a, b = inputs
         key = (a._layout, b._layout)
@@ -153,6 +207,10 @@ def view(op: Any, t: Tensor, attrs: tuple = (), kind: str = "default") -> Tensor
     out._view = View(base, counter.count, kind)
     if recording and t._node is not None and own.dtype.category == 2:
         out._node = link(op.node(), (t,), (t._node,), attrs)
+    elif not recording:
+        out._slot = recording
+    elif isinstance(t._slot, tuple):
+        out._slot = t._slot
     return out
 
 
@@ -178,6 +236,8 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
     """Run `op` on `target` and others, into the memory of `target`; messages call it `label`."""
     inputs = (target, *others)
     recording = False
+    if target._counter is INFERENCE:
+        INFERENCE.bump(op.label)
     if state.grad:
         for t in inputs:
             if t._node is not None or t._view is not None:
@@ -207,7 +267,11 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
                                 for k in codes])
             node.versions = tuple([versions[k] if k > 0 else version(v)
                                    for k, v in zip(codes, node.saved)])
+            if state.packer is not None:
+                pack(node)
         rebase(target, node)
+        if state.checker is not None:
+            state.checker.forward(node, others, target)
     return target
 
 
@@ -254,8 +318,8 @@ class CopySlices(Node):
 
     @saved.setter
     def saved(self, value) -> None:
-        if value is None:
-            self.inner.saved = None
+        if value:
+            self.inner.saved = value
 
     @staticmethod
     def back(node: CopySlices, grad: Tensor):

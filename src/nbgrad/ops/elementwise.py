@@ -9,7 +9,6 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.dtypes import dtype as DType
-from nbgrad.engine import provenance
 from nbgrad.engine.backward import waiting_sum
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node, next_number
@@ -20,7 +19,17 @@ from nbgrad.kernels.elementwise import Plan, Spec, plan
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, broadcast_shapes
 from nbgrad.kernels.memory import maker
-from nbgrad.ops.apply import BOTH, INPUT, ONLY_OUTPUT, ONLY_OUTPUTS, apply, keep
+from nbgrad.ops.apply import (
+    BOTH,
+    INPUT,
+    ONLY_OUTPUT,
+    ONLY_OUTPUTS,
+    apply,
+    keep,
+    note_cuts,
+    record,
+    unrecorded,
+)
 from nbgrad.ops.op import Op
 from nbgrad.ops.pair import Pair, pair_of
 from nbgrad.ops.refusals import refuse
@@ -29,12 +38,19 @@ from nbgrad.tensor import Saved, Tensor
 _NEEDS = ((False, False), (True, False), (False, True), (True, True))
 
 
+#: rows that calls of another name choose
+_CALLED = {"add_scaled": "add", "sub_scaled": "sub", "cube": "pow", "sqrt_pow": "pow",
+           "logit_eps": "logit", "round_decimals": "round", "trunc_divide": "div", "lerp_w": "lerp",
+           "clamp_between": "clamp", "clamp_above": "clamp_min", "clamp_below": "clamp_max",
+           "gelu_tanh": "gelu"}
+
+
 class Elementwise(Op):
     """The op of a row; `numbers` of its params are operands given as Python numbers."""
 
     def __init__(self, row: Row, numbers: int = 0) -> None:
         self.row, self.name, self.numbers = row, row.node, numbers
-        self.label = f"{row.name.removesuffix('_b')}_"
+        self.label = f"{_CALLED.get(row.name, row.name.removesuffix('_b'))}_"
         self.pair: Pair | Literal[False] | None = None
         self.codes: dict[tuple[bool, ...], tuple[int, ...]] = {}
         self.launches: dict[tuple, tuple] = {}
@@ -67,29 +83,37 @@ class Elementwise(Op):
         data = make(size, np_dtype)
         run(data, a._data, b._data)
         out = Tensor(data, own)
-        if codes is None or not state.grad:
+        recording = state.grad
+        if not recording:
+            out._slot = recording
             return out
+        if codes is None:
+            plain = a._node is None and b._node is None and a._slot is None and b._slot is None
+            return out if plain else unrecorded(self.name, (a, b), out)
         if a._view is not None:
             a._refresh()
         if b._view is not None:
             b._refresh()
         first, second = a._node, b._node
         if first is None and second is None:
-            return out
+            return out if a._slot is None and b._slot is None else unrecorded(self.name, (a, b), out)
+        if state.watched:
+            return record(self, (a, b), (), out)
         node = self.node()
         node.number = next_number()
         node.next = (first, second)
         node.layouts = layouts
         node.ports = ONLY_OUTPUTS if a._port < 0 and b._port < 0 else (a._port, b._port)
         node.attrs = node.saved = ()
-        node.hooks = node.versions = None
-        node.place = provenance.here(2) if state.anomaly else None
+        node.hooks = node.versions = node.place = None
         out._node = node
         kept = codes[(first is not None) + 2 * (second is not None)]
         if kept == BOTH and a._counter is None and b._counter is None:
             node.saved = (a, b)
         elif kept:
             keep(node, kept, (a, b), (out,))
+        if (first is None and a._slot is not None) or (second is None and b._slot is not None):
+            note_cuts(node, (a, b))
         return out
 
     def one(self, x: Tensor, attrs: tuple = ()) -> Tensor:
@@ -100,13 +124,20 @@ class Elementwise(Op):
         data = make(size, np_dtype)
         run(data, x._data, *attrs)
         out = Tensor(data, own)
-        if codes is None or not state.grad:
+        recording = state.grad
+        if not recording:
+            out._slot = recording
             return out
+        if codes is None:
+            plain = x._node is None and x._slot is None
+            return out if plain else unrecorded(self.name, (x,), out)
         if x._view is not None:
             x._refresh()
         before = x._node
         if before is None:
-            return out
+            return out if x._slot is None else unrecorded(self.name, (x,), out)
+        if state.watched:
+            return record(self, (x,), attrs, out)
         node = self.node()
         node.number = next_number()
         node.next = (before,)
@@ -114,8 +145,7 @@ class Elementwise(Op):
         node.ports = ONLY_OUTPUT if x._port < 0 else (x._port,)
         node.attrs = attrs
         node.saved = ()
-        node.hooks = node.versions = None
-        node.place = provenance.here(2) if state.anomaly else None
+        node.hooks = node.versions = node.place = None
         out._node = node
         kept = codes[1]
         if kept == INPUT and x._counter is None:
@@ -164,16 +194,20 @@ class Elementwise(Op):
         shape = broadcast_shapes(*(l.shape for l in layouts))
         if shape is None:
             raise RuntimeError(_mismatch(layouts))
-        compute, result = self.result(layouts, attrs[len(attrs) - self.numbers:])
+        numbers = attrs[len(attrs) - self.numbers:]
+        try:
+            compute, result = self.result(layouts, numbers)
+        except NotImplementedError:
+            if target is not None:  # what cannot be cast is told before what has no kernel
+                refuse_cast(promote(layouts, numbers), target._layout.dtype)
+            raise
         out = None
         if target is not None:
             own = target._layout
             if shape != own.shape:
                 raise RuntimeError(f"output with shape {list(own.shape)} doesn't match the "
                                    f"broadcast shape {list(shape)}")
-            if not can_cast(result, own.dtype):
-                raise RuntimeError(f"result type {result.legacy} can't be cast to the desired "
-                                   f"output type {own.dtype.legacy}")
+            refuse_cast(result, own.dtype)
             check_writable(own)
             out, result = (own,), own.dtype
         row = self.row
@@ -303,6 +337,13 @@ def promote(layouts: tuple[Layout, ...], numbers: tuple = ()) -> DType:
 
 def can_cast(source: DType, to: DType) -> bool:
     return source.category <= to.category
+
+
+def refuse_cast(source: DType, to: DType) -> None:
+    """RuntimeError where a result of one dtype may not be written into another."""
+    if not can_cast(source, to):
+        raise RuntimeError(f"result type {source.legacy} can't be cast to the desired output type "
+                           f"{to.legacy}")
 
 
 def check_writable(own: Layout) -> None:

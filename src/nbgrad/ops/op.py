@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from nbgrad import dtypes
@@ -27,7 +29,8 @@ class Op:
     label: str | None = None  # how messages name the in-place form
 
     def __init__(self) -> None:
-        self.label = self.label or f"{self.name.removesuffix('Backward0').lower()}_"
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.name.removesuffix("Backward0"))
+        self.label = self.label or f"{words.lower()}_"
         self.node = node_class(self.name, op=self, back=self.backward, outputs=self.outputs)
 
     def run(self, inputs: tuple[Tensor, ...], attrs: tuple):

@@ -1,0 +1,122 @@
+"""Whether a gradient arrives at each parameter, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from nbgrad.engine.node import Node
+from nbgrad.engine.provenance import Cut, cuts_of, describe
+from nbgrad.tensor import Tensor
+
+
+class Explained(NamedTuple):
+    """One parameter: whether backward reaches it, why or why not, and by which nodes."""
+
+    name: str
+    arrives: bool
+    why: str
+    path: tuple[str, ...]
+
+
+class Explanation(list[Explained]):
+    """An `Explained` for each parameter; prints as a table."""
+
+    def __repr__(self) -> str:
+        width = max((len(e.name) for e in self), default=0)
+        lines = []
+        for e in self:
+            lines.append(f"{e.name.ljust(width)}  {'arrives' if e.arrives else 'no gradient'}: {e.why}")
+            if e.path:
+                lines.append(f"{'':{width}}    loss <- {' <- '.join(e.path)}")
+        return "\n".join(lines)
+
+
+def explain(loss: Tensor, params: Any) -> Explanation:
+    """Say for every parameter whether a gradient of `loss` arrives, and if not, why.
+
+    A gradient does not arrive at a parameter that is frozen; or that the loss does not depend on;
+    or whose way to the loss was cut by `detach`, `.data`, `no_grad`, or an operation whose result
+    has no gradient, such as a cast to integers: then the line of the cut is named. A cut whose
+    input is gone from memory is named for every parameter that it may belong to.
+
+    Args:
+        loss: the tensor to call `backward` on, before that is done or after.
+        params: a module, its `named_parameters()`, a dict, or tensors.
+
+    Example:
+        >>> import nbgrad
+        >>> from nbgrad import nn
+        >>> first, second = nn.Linear(2, 3), nn.Linear(3, 1)
+        >>> hidden = first(nbgrad.ones(4, 2))
+        >>> loss = second(hidden.detach()).sum()
+        >>> nbgrad.explain(loss, {"first": first.weight, "second": second.weight})  # doctest: +ELLIPSIS
+        first   no gradient: cut by detach at ...:5
+                  loss <- SumBackward0 <- AddmmBackward0 <- (cut) <- AddmmBackward0 <- first
+        second  arrives: by 2 operations
+                  loss <- SumBackward0 <- AddmmBackward0 <- second
+    """
+    named = _named(params)
+    root = loss._node if loss.requires_grad else None
+    ways = {} if root is None else _ways(root)
+    cuts: list[tuple[Cut, Node | None]] = [(cut, node) for node in ways
+                                           for cut in getattr(node, "cuts", ())]
+    if root is None:
+        cuts = [(cut, None) for cut in cuts_of(loss._slot)]
+    return Explanation([_one(name, t, ways, cuts) for name, t in named])
+
+
+def _named(params: Any) -> list[tuple[str, Tensor]]:
+    """Parameters with their names, or numbers where they have none."""
+    if isinstance(params, Tensor):
+        params = [params]
+    if hasattr(params, "named_parameters"):
+        params = params.named_parameters()
+    if isinstance(params, dict):
+        params = params.items()
+    pairs: Iterable = [p if isinstance(p, tuple) else (f"[{k}]", p) for k, p in enumerate(params)]
+    found = list(pairs)
+    for name, t in found:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"explain(): params must be tensors, a module or pairs of names and "
+                            f"tensors, but {name} is a {type(t).__name__}")
+    return found
+
+
+def _ways(root: Node) -> dict[Node, tuple[Node, ...]]:
+    """For each node that a gradient reaches, a shortest way to it from the root."""
+    ways: dict[Node, tuple[Node, ...]] = {root: (root,)}
+    queue = [root]
+    for node in queue:
+        for nxt in node.next:
+            if nxt is not None and nxt not in ways:
+                ways[nxt] = (*ways[node], nxt)
+                queue.append(nxt)
+    return ways
+
+
+def _one(name: str, t: Tensor, ways: dict, cuts: list) -> Explained:
+    if not t.requires_grad:
+        return Explained(name, False, "frozen: it does not require grad", ())
+    way = ways.get(t._node)
+    if way is not None:
+        steps = tuple(node.name() for node in (way[:-1] if t.is_leaf else way))
+        count = f"by {len(steps)} operation{'s' * (len(steps) != 1)}"
+        return Explained(name, True, count, (*steps, name))
+    open_ended = []
+    for (kind, place, references), node in cuts:
+        cut = kind + (f" at {describe(place)}" if place is not None else "")
+        sources = [reference() for reference in references]
+        before = tuple(n.name() for n in ways[node]) if node is not None else ()
+        for source in sources:
+            beyond = () if source is None else _ways(source).get(t._node, ())
+            if beyond:
+                after = tuple(n.name() for n in beyond[:-1])
+                return Explained(name, False, f"cut by {cut}", (*before, "(cut)", *after, name))
+        if not sources or None in sources:
+            open_ended.append((cut, before))
+    if open_ended:
+        places = list(dict.fromkeys(cut for cut, _ in open_ended))
+        return Explained(name, False, "no way back to it; cut by " + ", or by ".join(places),
+                         (*open_ended[0][1], "(cut)"))
+    return Explained(name, False, "the loss does not depend on it", ())
