@@ -1,6 +1,6 @@
 """Layers, losses and what holds them together."""
 
-from nbgrad.nn import functional, init, parameter, utils
+from nbgrad.nn import functional, init, modules, parameter, utils
 from nbgrad.nn.activation import (
     CELU,
     ELU,
@@ -18,6 +18,7 @@ from nbgrad.nn.activation import (
     PReLU,
     ReLU,
     ReLU6,
+    RReLU,
     Sigmoid,
     SiLU,
     Softmax,
@@ -242,6 +243,7 @@ __all__ = [
     "RNNBase",
     "RNNCell",
     "RNNCellBase",
+    "RReLU",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",
@@ -276,6 +278,7 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "modules",
     "parameter",
     "utils",
 ]

@@ -65,6 +65,13 @@ class LeakyReLU(Activation, function="leaky_relu", negative_slope=0.01, inplace=
     """`x` where positive, else `negative_slope * x`."""
 
 
+class RReLU(Activation, function="rrelu", lower=1 / 8, upper=1 / 3, inplace=False):
+    """`x` where positive, else `a * x`; in training, a is drawn for each x from lower … upper."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rrelu(x, training=self.training, **self.options())
+
+
 class ELU(Activation, function="elu", alpha=1.0, inplace=False):
     """`x` where positive, else `alpha * (exp(x) - 1)`."""
 

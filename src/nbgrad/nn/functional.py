@@ -6,8 +6,10 @@ import warnings
 
 from nbgrad.ops import pad as _pad
 from nbgrad.ops.activations import celu as _celu
-from nbgrad.ops.activations import celu_, hardshrink, prelu, real
+from nbgrad.ops.activations import celu_, hardshrink, prelu, real, threshold_
+from nbgrad.ops.activations import threshold as _threshold
 from nbgrad.ops.apply import apply_
+from nbgrad.ops.arguments import checked
 from nbgrad.ops.attention import multi_head_attention_forward, scaled_dot_product_attention
 from nbgrad.ops.bag import embedding_bag
 from nbgrad.ops.class_loss import cross_entropy, nll_loss
@@ -58,6 +60,7 @@ from nbgrad.ops.margin_loss import (
     triplet_margin_with_distance_loss,
 )
 from nbgrad.ops.matmul import linear
+from nbgrad.ops.noise import gumbel_softmax, rrelu, rrelu_
 from nbgrad.ops.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from nbgrad.ops.pool import (
     avg_pool1d,
@@ -85,12 +88,18 @@ from nbgrad.ops.pool_adaptive import (
     adaptive_max_pool3d_with_indices,
 )
 from nbgrad.ops.rearrange import channel_shuffle, pixel_shuffle, pixel_unshuffle
-from nbgrad.ops.reductions import norm as _norm
-from nbgrad.ops.resample import interpolate, local_response_norm, upsample
+from nbgrad.ops.resample import (
+    interpolate,
+    local_response_norm,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
 from nbgrad.ops.shape import axis, chunk
 from nbgrad.ops.softmax import log_softmax as _log_softmax
 from nbgrad.ops.softmax import softmax as _softmax
 from nbgrad.ops.unpool import max_unpool1d, max_unpool2d, max_unpool3d
+from nbgrad.ops.vector_norm import norm as _norm
 from nbgrad.tensor import Tensor
 
 pad = _pad.pad
@@ -104,7 +113,8 @@ __all__ = [
     "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
     "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d",
     "dropout3d", "elu", "elu_", "embedding", "embedding_bag", "feature_alpha_dropout", "fold",
-    "gaussian_nll_loss", "gelu", "glu", "grid_sample", "group_norm", "hardshrink", "hardsigmoid",
+    "gaussian_nll_loss", "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink",
+    "hardsigmoid",
     "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm",
     "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear",
     "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d",
@@ -113,11 +123,12 @@ __all__ = [
     "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward",
     "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
     "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm",
+    "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_",
     "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss",
     "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
     "tanhshrink", "threshold", "threshold_", "triplet_margin_loss",
     "triplet_margin_with_distance_loss", "unfold", "upsample",
+    "upsample_bilinear", "upsample_nearest",
 ]
 
 
@@ -142,6 +153,8 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
     """x between `min_val` and `max_val`, else the bound it passed."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    if isinstance(input, Tensor) and min_val < 0 and not input.dtype.is_signed:
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
     return _row("hardtanh", input, (min_val, max_val), inplace)
 
 
@@ -254,12 +267,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it exceeds the threshold, else `value`."""
-    return _row("threshold", input, (threshold, value), inplace)
-
-
-def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
-    """`threshold`, in place."""
-    return _row("threshold", input, (threshold, value), True)
+    return (threshold_ if inplace else _threshold)(input, threshold, value)
 
 
 def logsigmoid(input: Tensor) -> Tensor:
@@ -318,3 +326,9 @@ def softmin(input: Tensor, dim: int | None = None, dtype=None) -> Tensor:
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x divided by its p-norm along `dim`, or by eps where that is larger."""
     return input / _norm(input, p, dim, True).clamp_min(eps)
+
+
+for _name in __all__:
+    _function = globals()[_name]
+    if _function.__module__ not in (__name__, "nbgrad.ops.matmul"):  # rows and linear are quick
+        globals()[_name] = checked(_name, _function)

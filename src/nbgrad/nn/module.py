@@ -7,14 +7,27 @@ from typing import Any, TypeVar
 
 from nbgrad import devices, dtypes
 from nbgrad.engine.mode import no_grad
-from nbgrad.engine.node import Handle, next_number
+from nbgrad.nn.call import call
+from nbgrad.nn.hooks import (
+    Hooked,
+    register_module_backward_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+)
 from nbgrad.nn.state import Stateful
+from nbgrad.ops.create import empty_like
 from nbgrad.tensor import Tensor
+
+__all__ = ["Module", "register_module_backward_hook", "register_module_forward_hook",
+           "register_module_forward_pre_hook", "register_module_full_backward_hook",
+           "register_module_full_backward_pre_hook"]
 
 M = TypeVar("M", bound="Module")
 
 
-class Module(Stateful):
+class Module(Hooked, Stateful):
     """The base of all layers and models.
 
     Call `super().__init__()` first, then assign parameters and modules as attributes; give
@@ -31,68 +44,20 @@ class Module(Stateful):
 
     training: bool
     _frozen = False
-    _before: dict[int, tuple[Callable, bool]]
-    _after: dict[int, tuple[Callable, bool, bool]]
 
     def __init__(self) -> None:
         super().__init__()
-        vars(self).update(training=True, _before={}, _after={})
+        vars(self)["training"] = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; every subclass gives its own."""
         raise NotImplementedError(
             f'Module [{type(self).__name__}] is missing the required "forward" function')
 
-    # calling
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._before and not self._after:
+        if not self._hooks:
             return self.forward(*args, **kwargs)
-        return self._call_hooked(args, kwargs)
-
-    def _call_hooked(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        pending = list(self._after.values())
-        result = None
-        try:
-            for hook, with_kwargs in list(self._before.values()):
-                if with_kwargs:
-                    changed = hook(self, args, kwargs)
-                    if changed is not None:
-                        args, kwargs = changed
-                else:
-                    changed = hook(self, args)
-                    if changed is not None:
-                        args = changed if isinstance(changed, tuple) else (changed,)
-            result = self.forward(*args, **kwargs)
-            while pending:
-                result = _run_hook(pending.pop(0), self, args, kwargs, result)
-        except Exception:
-            for entry in pending:
-                if entry[2]:
-                    _run_hook(entry, self, args, kwargs, result)
-            raise
-        return result
-
-    def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False,
-                                  with_kwargs: bool = False) -> Handle:
-        """Call `hook(module, args)` before `forward`; what it returns replaces the arguments.
-
-        Args:
-            prepend: run before the hooks that are there.
-            with_kwargs: call `hook(module, args, kwargs)`, which returns both.
-        """
-        return _register(self._before, (hook, with_kwargs), prepend)
-
-    def register_forward_hook(self, hook: Callable, *, prepend: bool = False,
-                              with_kwargs: bool = False, always_call: bool = False) -> Handle:
-        """Call `hook(module, args, output)` after `forward`; what it returns replaces the output.
-
-        Args:
-            prepend: run before the hooks that are there.
-            with_kwargs: call `hook(module, args, kwargs, output)`.
-            always_call: call it also when `forward` raises.
-        """
-        return _register(self._after, (hook, with_kwargs, always_call), prepend)
+        return call(self, args, kwargs)
 
     # modes
 
@@ -148,21 +113,24 @@ class Module(Stateful):
 
     # moving
 
-    def _apply(self: M, fn: Callable[[Tensor], Tensor]) -> M:
+    def _apply(self: M, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> M:
         """Replace the memory of all parameters, gradients and buffers by `fn` of it."""
-        for module in self.modules():
-            for p in module._parameters.values():
+        for child in self.children() if recurse else ():
+            child._apply(fn)
+        with no_grad():
+            for p in self._parameters.values():
                 if p is None:
                     continue
-                grad = p.grad
-                with no_grad():
-                    p.data = fn(p.data)
-                    if grad is not None:
-                        p.grad = fn(grad.detach())
-            for name, value in module._buffers.items():
+                grad, data = p.grad, fn(p.data)
+                if p.requires_grad and not data.is_floating_point():
+                    raise RuntimeError("data set to a tensor that requires gradients must be "
+                                       "floating point or complex dtype")
+                p.data = data
+                if grad is not None:
+                    p.grad = fn(grad.detach())
+            for name, value in self._buffers.items():
                 if value is not None:
-                    with no_grad():
-                        module._buffers[name] = fn(value)
+                    self._buffers[name] = fn(value)
         return self
 
     def to(self: M, *args: Any, **kwargs: Any) -> M:
@@ -204,6 +172,41 @@ class Module(Stateful):
         """Change floating-point values to float64."""
         return self.to(dtypes.float64)
 
+    def half(self: M) -> M:
+        """Change floating-point values to float16."""
+        return self.to(dtypes.float16)
+
+    def bfloat16(self: M) -> M:
+        """Change floating-point values to bfloat16."""
+        return self.to(dtypes.bfloat16)
+
+    def type(self: M, dst_type: dtypes.dtype | str) -> M:
+        """Change all values, integers too, to a dtype: `type(float64)`, `type("torch.DoubleTensor")`.
+
+        Raises:
+            RuntimeError: a parameter that wants a gradient would become one of integers.
+        """
+        return self._apply(lambda t: t.type(dst_type))
+
+    def to_empty(self: M, *, device: devices.device | str | None, recurse: bool = True) -> M:
+        """Give all parameters and buffers new memory, whose values are arbitrary.
+
+        Args:
+            device: where; only the CPU in this build.
+            recurse: also in the modules below.
+        """
+        return self._apply(lambda t: empty_like(t, device=device), recurse)
+
+    def share_memory(self: M) -> M:
+        """Refuses: tensors are not shared between processes.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "share_memory(): nbgrad shares no tensors between processes; send `state_dict()` to the "
+            "other process and load it there, or work with threads, which share all memory")
+
     def cpu(self: M) -> M:
         """Move to the CPU."""
         return self.to("cpu")
@@ -240,22 +243,3 @@ class Module(Stateful):
 def indent(text: str) -> str:
     """All lines but the first moved right by two."""
     return text.replace("\n", "\n  ")
-
-
-def _register(table: dict[int, tuple], entry: tuple, prepend: bool) -> Handle:
-    key = next_number()
-    if prepend:
-        rest = dict(table)
-        table.clear()
-        table[key] = entry
-        table.update(rest)
-    else:
-        table[key] = entry
-    return Handle(table, key)
-
-
-def _run_hook(entry: tuple[Callable, bool, bool], module: Module, args: tuple, kwargs: dict,
-              result: Any) -> Any:
-    hook, with_kwargs, _ = entry
-    changed = hook(module, args, kwargs, result) if with_kwargs else hook(module, args, result)
-    return result if changed is None else changed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 from nbgrad.engine.mode import no_grad
@@ -55,7 +54,7 @@ class _ChannelNorm(Module):
             expected = " or ".join(f"{r}D" for r in self.ranks)
             raise ValueError(f"expected {expected} input (got {x.dim()}D input)")
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str,
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,
                               local_metadata: dict[str, Any], strict: bool,
                               missing_keys: list[str], unexpected_keys: list[str],
                               error_msgs: list[str]) -> None:

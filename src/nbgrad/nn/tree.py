@@ -186,6 +186,34 @@ class Tree:
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return found
 
+    def set_submodule(self, target: str, module: Any, strict: bool = False) -> None:
+        """Put a module in the place of a dotted name.
+
+        Args:
+            strict: refuse to add one where none was.
+
+        Raises:
+            AttributeError: there is no such place, or something else is in it.
+
+        Example:
+            >>> from nbgrad import nn
+            >>> model = nn.Sequential(nn.Sequential(nn.Linear(2, 2)))
+            >>> model.set_submodule("0.0", nn.Identity())
+            >>> model[0]
+            Sequential(
+              (0): Identity()
+            )
+        """
+        if target == "":
+            raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Tree):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        place, _, name = target.rpartition(".")
+        owner = self.get_submodule(place)
+        if strict or hasattr(owner, name):
+            owner.get_submodule(name)
+        setattr(owner, name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """The parameter of a dotted name."""
         return self._get(target, "_parameters", "an nn.Parameter")

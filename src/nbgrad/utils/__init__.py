@@ -1,10 +1,10 @@
-"""`nbgrad.utils`, where PyTorch has data loading and DLPack."""
+"""`nbgrad.utils`, where PyTorch has data loading, checkpoints, DLPack and handles of hooks."""
 
 import sys
 
 from nbgrad import data
-from nbgrad.utils import dlpack
+from nbgrad.utils import checkpoint, dlpack, hooks
 
 sys.modules[f"{__name__}.data"] = data  # for `from nbgrad.utils.data import DataLoader`
 
-__all__ = ["data", "dlpack"]
+__all__ = ["checkpoint", "data", "dlpack", "hooks"]
