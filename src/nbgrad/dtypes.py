@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 
@@ -30,6 +32,10 @@ class dtype:
     def stored(self, value):
         """A number as it lies in memory."""
         return value
+
+    def limits(self):
+        """NumPy's `finfo` of a float: eps, max, min, tiny, precision and bits."""
+        return np.finfo(self.storage)
 
     @property
     def is_floating_point(self) -> bool:
@@ -75,6 +81,12 @@ class _Half(dtype):
         bits = int(np.float32(value).view(np.uint32))
         return np.uint16(0x7FC0 if value != value else (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
 
+    def limits(self):
+        if self is float16:
+            return np.finfo(np.float16)
+        high, low = 2.0**128 - 2.0**120, float(np.finfo(np.float32).tiny)
+        return SimpleNamespace(eps=2.0**-7, max=high, min=-high, tiny=low, precision=2, bits=16)
+
 
 float32 = dtype("float32", np.float32, 2, "Float")
 float64 = dtype("float64", np.float64, 2, "Double")
@@ -90,7 +102,7 @@ bfloat16 = _Half("bfloat16", np.uint16, 2, "BFloat16")
 ALL = (float32, float64, uint8, int8, int16, int32, int64, bool_, float16, bfloat16)
 _BY_NAME = {d.name: d for d in ALL}
 _BY_NUM = {d.storage.num: d for d in ALL if not d.half} | {np.dtype(np.float16).num: float16}
-_BY_PYTHON = {bool: bool_, int: int64, float: float32}
+_BY_PYTHON = {bool: bool_, int: int64, float: float64}
 _default = float32
 
 
@@ -115,8 +127,6 @@ def as_dtype(value) -> dtype:
     """A dtype from a dtype, a Python type (`float`, `int`, `bool`) or a NumPy type."""
     if isinstance(value, dtype):
         return value
-    if value is float:
-        return _default
     if value in _BY_PYTHON:
         return _BY_PYTHON[value]
     try:

@@ -7,6 +7,7 @@ import numpy as np
 from nbgrad.kernels.cpu import ctc as kernels
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy
+from nbgrad.ops.dims import Sizes
 from nbgrad.ops.family import expect_float, expect_tensor, saved
 from nbgrad.ops.loss import reduced
 from nbgrad.ops.op import Op
@@ -96,8 +97,9 @@ def _labels(targets: Tensor, lengths: np.ndarray, classes: int) -> tuple[np.ndar
     return np.ascontiguousarray(labels, np.int64).reshape(-1), starts.astype(np.int64)
 
 
-def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths, target_lengths, blank: int = 0,
-             reduction: str = "mean", zero_infinity: bool = False) -> Tensor:
+def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor | Sizes,
+             target_lengths: Tensor | Sizes, blank: int = 0, reduction: str = "mean",
+             zero_infinity: bool = False) -> Tensor:
     """Minus the log of the summed probability of all alignments of sequences with their targets.
 
     Args:
@@ -128,5 +130,5 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths, target_lengths, 
     loss = apply(CTC, (logp, *map(from_numpy, (labels, starts, times, lengths))),
                  (int(blank), bool(zero_infinity)))[0]
     if reduction == "mean":
-        loss = loss / from_numpy(np.maximum(lengths, 1).astype(logp._layout.dtype.np))
+        loss = loss / from_numpy(np.maximum(lengths, 1)).to(logp.dtype)
     return reduced(loss if batched else reshape(loss, ()), reduction)

@@ -20,6 +20,7 @@ from nbgrad.ops.diagonals import diag_embed, tril
 from nbgrad.ops.family import expect_tensor, named, saved
 from nbgrad.ops.matmul import matmul
 from nbgrad.ops.op import Op
+from nbgrad.ops.ranges import eye
 from nbgrad.ops.shape import cat, diagonal, expand, narrow, squeeze, unsqueeze
 from nbgrad.ops.solve import (
     TRIANGULAR,
@@ -38,11 +39,6 @@ _Lstsq = named("linalg_lstsq", "solution", "residuals", "rank", "singular_values
 
 NOT_POSITIVE = ("The factorization could not be completed because the input is not "
                 "positive-definite (the leading minor of order {} is not positive-definite).")
-
-
-def _eye(like: Tensor) -> Tensor:
-    """The identity of the size of square matrices."""
-    return from_numpy(np.eye(like._layout.shape[-1], dtype=like._layout.dtype.np))
 
 
 class Cholesky(Op):
@@ -177,7 +173,7 @@ class Eigh(Op):
         w, v = saved(node).values()
         inner = None
         if gv is not None:
-            gaps = unsqueeze(w, -2) - unsqueeze(w, -1) + _eye(v)
+            gaps = unsqueeze(w, -2) - unsqueeze(w, -1) + eye(v._layout.shape[-1], dtype=v.dtype)
             x = matmul(turned(v), gv)
             inner = 0.5 * (x - turned(x)) / gaps
         if gw is not None:
@@ -223,11 +219,10 @@ def _svd_gradient(node: Node, gu, gs, gvt) -> Tensor:
         gu = None if gu is None else narrow(gu, -1, 0, k)
         gvt = None if gvt is None else narrow(gvt, -2, 0, k)
     across, down = unsqueeze(s, -2), unsqueeze(s, -1)  # to scale columns, and rows
-    eye = from_numpy(np.eye(k, dtype=s._layout.dtype.np))
     inner = diag_embed(s.new_zeros(s._layout.shape) if gs is None else gs)
     outside = None
     if gu is not None or gvt is not None:
-        gaps = across * across - down * down + eye
+        gaps = across * across - down * down + eye(k, dtype=s.dtype)
     if gu is not None:
         x = matmul(turned(u), gu)
         part = (x - turned(x)) / gaps * across
@@ -288,9 +283,9 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False):
     expect_square("linalg.cholesky", A=A)
     lower = apply(CHOLESKY, (turned(A) if upper else A,))
     info = np.zeros(A._layout.shape[:-2], np.int32)
-    found = lower._array()
+    found = lower._values()
     if np.isnan(found).any():
-        a = A._array()
+        a = A._values()
         for at in np.ndindex(info.shape):
             if np.isnan(found[at]).any():
                 info[at] = _minor(np.swapaxes(a, -1, -2)[at] if upper else a[at])
@@ -315,6 +310,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
 
 def torch_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """`linalg.cholesky`, under its former name."""
+    expect_square("cholesky", "cholesky_cpu", A=input)
     return cholesky(input, upper=upper)
 
 
@@ -334,8 +330,9 @@ def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
 
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, where L L^T = A, or L^T L = A if `upper`."""
-    expect_square("cholesky_inverse", L=L)
-    return cholesky_solve(expand(_eye(L), L._layout.shape), L, upper)
+    expect_square("cholesky_inverse", "cholesky_inverse_out_cpu", A=L)
+    shape = L._layout.shape
+    return cholesky_solve(expand(eye(shape[-1], dtype=L.dtype), shape), L, upper)
 
 
 def qr(A: Tensor, mode: str = "reduced"):
@@ -398,7 +395,7 @@ def _check_driver(A: Tensor, driver: str | None) -> None:
 
 def _recorded(t: Tensor) -> bool:
     """Whether a gradient may be asked for, which needs the vectors."""
-    return state.grad and t.requires_grad
+    return bool(state.grad) and t.requires_grad
 
 
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
@@ -420,18 +417,23 @@ def torch_svd(input: Tensor, some: bool = True, compute_uv: bool = True):
 
 def _tolerances(A: Tensor, atol, rtol) -> tuple:
     """atol and rtol as arrays (..., 1); rtol is max(m, n) eps if neither is given."""
-    def array(value) -> np.ndarray:
-        found = value._array() if isinstance(value, Tensor) else np.asarray(float(value))
-        return np.array(found[..., None], A._layout.dtype.np)
+    own = A._layout
+    kept = np.float32 if own.dtype.half else own.dtype.np
 
-    eps = float(np.finfo(A._layout.dtype.np).eps)
+    def array(value) -> np.ndarray:
+        found = value._values() if isinstance(value, Tensor) else np.asarray(float(value))
+        return np.array(found[..., None], kept)
+
     if rtol is None:
         given = atol is not None and (isinstance(atol, Tensor) or atol > 0)
-        rtol = 0.0 if given else eps * max(A._layout.shape[-2:])
+        if own.dtype.half and not given:
+            raise RuntimeError("This function doesn't handle types other than float and double")
+        rtol = 0.0 if given else float(own.dtype.limits().eps) * max(own.shape[-2:])
     return array(0.0 if atol is None else atol), array(rtol)
 
 
-def pinv(A: Tensor, *, atol=None, rtol=None, hermitian: bool = False) -> Tensor:
+def pinv(A: Tensor, *, atol: Tensor | float | None = None, rtol: Tensor | float | None = None,
+         hermitian: bool = False) -> Tensor:
     """The pseudo-inverse (..., n, m) of every matrix (..., m, n).
 
     Args:
@@ -452,18 +454,20 @@ def torch_pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     return pinv(input, rtol=rcond)
 
 
-def matrix_rank(A: Tensor, tol=None, hermitian: bool = False, *, atol=None, rtol=None) -> Tensor:
+def matrix_rank(A: Tensor, tol: Tensor | float | None = None, hermitian: bool = False, *,
+                atol: Tensor | float | None = None, rtol: Tensor | float | None = None) -> Tensor:
     """How many singular values exceed both atol and rtol times the largest, as int64."""
     expect_matrices("linalg.matrix_rank", A=A)
     if hermitian:
         expect_square("linalg.matrix_rank", A=A)
     if tol is not None:
         atol, rtol = tol, 0.0
+    limits = _tolerances(A, atol, rtol)
     if A._layout.numel == 0:
         return A.new_zeros(A._layout.shape[:-2]).long()
-    a = A._array()
+    a = A._values()
     s = np.abs(lapack.eigvalsh(a)) if hermitian else lapack.svd(a, compute_uv=False)
-    count = (s > _limit(s, *_tolerances(A, atol, rtol))).sum(-1)
+    count = (s > _limit(s, *limits)).sum(-1)
     return from_numpy(np.asarray(count, np.int64))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
+from nbgrad.engine.saved import INFERENCE
 from nbgrad.ops.elementwise import can_cast as _can_cast
 from nbgrad.ops.family import expect_tensor
 from nbgrad.tensor import Tensor
@@ -39,7 +40,13 @@ def is_complex(input: Tensor) -> bool:
     return False
 
 
-is_conj = is_neg = is_inference = is_complex
+is_conj = is_neg = is_complex
+
+
+def is_inference(input: Tensor) -> bool:
+    """Whether the tensor was made in inference mode."""
+    expect_tensor("is_inference", input=input)
+    return input._counter is INFERENCE
 
 
 def is_signed(input: Tensor) -> bool:
@@ -100,7 +107,7 @@ class finfo:
         if not isinstance(type, DType) or not type.is_floating_point:
             raise TypeError("torch.finfo() requires a floating point input type. Use torch.iinfo to "
                             "handle 'torch.finfo'")
-        found = np.finfo(type.np)
+        found = type.limits()
         self.dtype, self.bits = type.name, found.bits
         self.eps, self.max, self.min = float(found.eps), float(found.max), float(found.min)
         self.tiny = self.smallest_normal = float(found.tiny)

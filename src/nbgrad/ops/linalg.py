@@ -12,13 +12,14 @@ from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops import decompose, reductions, solve
 from nbgrad.ops.create import from_numpy
 from nbgrad.ops.decompose import svdvals
-from nbgrad.ops.dims import axis
-from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.dims import Sizes, axis
+from nbgrad.ops.family import expect_tensor, users_line
 from nbgrad.ops.index import index_select
 from nbgrad.ops.matmul import matmul
 from nbgrad.ops.shape import cat, expand, movedim, squeeze, unsqueeze
 from nbgrad.ops.shape import diagonal as _diagonal
-from nbgrad.ops.solve import expect_square, inv
+from nbgrad.ops.solve import expect_square, inv, refuse_half
+from nbgrad.ops.vector_norm import norm as reduce_norm
 from nbgrad.tensor import Tensor
 
 INF = math.inf
@@ -44,13 +45,12 @@ def _float(name: str, t: Tensor, dtype=None) -> Tensor:
 def vector_norm(x: Tensor, ord: float = 2, dim=None, keepdim: bool = False, *,
                 dtype=None) -> Tensor:
     """(sum |x|^ord)^(1 / ord) over `dim`, all axes where None; inf: the largest, 0: how many."""
-    expect_tensor("linalg_vector_norm", x=x)
     if isinstance(ord, str):
         raise TypeError("linalg_vector_norm(): argument 'ord' (position 2) must be Number, not str")
-    return reductions.norm(_float("linalg.vector_norm", x, dtype), ord, dim, keepdim)
+    return reduce_norm(_float("linalg.vector_norm", x, dtype), ord, dim, keepdim)
 
 
-def matrix_norm(A: Tensor, ord="fro", dim=(-2, -1), keepdim: bool = False, *,
+def matrix_norm(A: Tensor, ord="fro", dim: Sizes = (-2, -1), keepdim: bool = False, *,
                 dtype=None) -> Tensor:
     """A norm of matrices, which lie along the two axes `dim`.
 
@@ -58,7 +58,6 @@ def matrix_norm(A: Tensor, ord="fro", dim=(-2, -1), keepdim: bool = False, *,
         ord: "fro" (of all entries), "nuc" (the sum of singular values), 2 and -2 (the largest and
             the smallest), inf and -inf (of the rows' sums of |x|), 1 and -1 (the columns').
     """
-    expect_tensor("linalg_matrix_norm", A=A)
     if A.dim() < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
     if isinstance(dim, int):
@@ -71,8 +70,9 @@ def matrix_norm(A: Tensor, ord="fro", dim=(-2, -1), keepdim: bool = False, *,
     if rows == columns:
         raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got {tuple(dim)}")
     if ord == "fro":
-        return reductions.norm(A, 2, (rows, columns), keepdim)
+        return reduce_norm(A, 2, (rows, columns), keepdim)
     if ord == "nuc" or (not isinstance(ord, str) and abs(ord) == 2):
+        refuse_half("linalg.matrix_norm", A)
         s = svdvals(movedim(A, (rows, columns), (-2, -1)))
         found = s.sum(-1) if ord == "nuc" else _extreme(s, -1, ord > 0)
         if not keepdim:
@@ -83,7 +83,7 @@ def matrix_norm(A: Tensor, ord="fro", dim=(-2, -1), keepdim: bool = False, *,
     if isinstance(ord, str) or abs(ord) not in (1, INF):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     summed, other = (rows, columns) if abs(ord) == 1 else (columns, rows)
-    sums = reductions.norm(A, 1, summed, True)
+    sums = reduce_norm(A, 1, summed, True)
     found = _extreme(sums, other, ord > 0, True)
     return found if keepdim else squeeze(found, (rows, columns))
 
@@ -102,7 +102,6 @@ def norm(A: Tensor, ord=None, dim=None, keepdim: bool = False, *, dtype=None) ->
         ord: of the norm; the 2-norm of all entries where None.
         dim: the axes; where None and an `ord` is given, `A` must be a vector or a matrix.
     """
-    expect_tensor("linalg_norm", A=A)
     axes = None if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
     if axes is not None and len(axes) not in (1, 2):
         raise RuntimeError("linalg.norm: If dim is specified, it must be of length 1 or 2. Got "
@@ -113,7 +112,7 @@ def norm(A: Tensor, ord=None, dim=None, keepdim: bool = False, *, dtype=None) ->
     if isinstance(ord, str) or (ord is not None and (len(axes) if axes else A.dim()) == 2):
         return matrix_norm(A, ord, axes or (-2, -1), keepdim, dtype=dtype)
     A = _float("linalg.vector_norm", A, dtype)
-    return reductions.norm(A, 2 if ord is None else ord, axes, keepdim)
+    return reduce_norm(A, 2 if ord is None else ord, axes, keepdim)
 
 
 def cond(A: Tensor, p=None) -> Tensor:
@@ -128,7 +127,6 @@ def cond(A: Tensor, p=None) -> Tensor:
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The sum of x * y along `dim`."""
-    expect_tensor("linalg_vecdot", x=x, y=y)
     a, b = x._layout, y._layout
     if a.dtype.category != 2:
         raise RuntimeError("linalg.vecdot: Expected a floating point or complex tensor as input. Got "
@@ -140,11 +138,11 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 
 
 def _cross(x: Tensor, y: Tensor, d: int) -> Tensor:
+    if x._layout.dtype.category == 0:
+        raise NotImplementedError("\"cross\" not implemented for 'Bool'")
     if x._layout.dtype is not y._layout.dtype:
         raise RuntimeError(f"expected scalar type {x._layout.dtype.legacy} but found "
                            f"{y._layout.dtype.legacy}")
-    if x._layout.dtype.category == 0:
-        raise NotImplementedError("\"cross\" not implemented for 'Bool'")
     first, second = [from_numpy(np.array(order)) for order in ((1, 2, 0), (2, 0, 1))]
     return (index_select(x, d, first) * index_select(y, d, second)
             - index_select(x, d, second) * index_select(y, d, first))
@@ -152,7 +150,6 @@ def _cross(x: Tensor, y: Tensor, d: int) -> Tensor:
 
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product of vectors of length 3 along `dim`."""
-    expect_tensor("linalg_cross", input=input, other=other)
     if input.dim() != other.dim():
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     m, n = [t.size(axis(t, dim)) if t.dim() else 1 for t in (input, other)]
@@ -167,14 +164,13 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of length 3 along `dim`, the first axis of size 3 where None."""
-    expect_tensor("cross", input=input, other=other)
     if dim is None:
         shape = input._layout.shape
         if 3 not in shape:
             raise RuntimeError("no dimension of size 3 in input")
         warnings.warn("Using torch.cross without specifying the dim arg is deprecated.\nPlease "
                       "either pass the dim explicitly or simply use torch.linalg.cross.",
-                      UserWarning, stacklevel=2)
+                      UserWarning, stacklevel=users_line())
         dim = shape.index(3)
     return linalg_cross(input, other, dim=dim)
 
@@ -251,11 +247,11 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """Powers 0 to N - 1 of every entry of vectors (..., n): (..., n, N)."""
-    expect_tensor("linalg_vander", x=x)
-    if x._layout.dtype.category == 0:
+    own = x._layout.dtype
+    if own.category == 0 or own.half:
         raise RuntimeError("linalg.vander supports floating point, complex, and integer tensors, but "
-                           "got Bool")
-    n = x._layout.shape[-1] if N is None else N
+                           f"got {own.legacy}")
+    n = N if N is not None else x._layout.shape[-1] if x._layout.shape else 1
     if n <= 1:
         raise RuntimeError(f"N must be greater than 1, got {n}")
     spread = expand(unsqueeze(x, -1), (*x._layout.shape, n - 1))

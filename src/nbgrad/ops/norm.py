@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from nbgrad.engine.mode import state
 from nbgrad.kernels.cpu import group_norm as group_kernels
 from nbgrad.kernels.cpu import norm as kernels
 from nbgrad.ops.apply import apply
-from nbgrad.ops.family import expect_float, expect_tensor, needs, optional, present, saved
+from nbgrad.ops.dims import Sizes, sizes
+from nbgrad.ops.family import expect_float, needs, optional, present, saved
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import reshape
 from nbgrad.tensor import Tensor
@@ -260,8 +259,9 @@ GROUP_NORM, GROUP_NORM_BACKWARD = GroupNorm(), GroupNormBackward()
 
 def _check_channels(channels: int, **vectors: Tensor | None) -> None:
     for name, v in vectors.items():
-        if v is not None and v._layout.numel != channels:
-            raise RuntimeError(f"{name} should contain {channels} elements not {v._layout.numel}")
+        if v is not None and v._layout.shape != (channels,):
+            raise RuntimeError(f"{name} should contain {channels} elements not {v._layout.numel}"
+                               f", in the shape {list(v._layout.shape)}")
 
 
 def _check_dtype(x: Tensor, *others: Tensor | None) -> None:
@@ -285,7 +285,6 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
         tensor([[-1.],
                 [ 1.]])
     """
-    expect_tensor("batch_norm", input=input)
     shape = input._layout.shape
     channels = shape[1] if len(shape) > 1 else 0
     count = math.prod(shape) // channels if channels else 0
@@ -311,10 +310,9 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     return y
 
 
-def layer_norm(input: Tensor, normalized_shape, weight: Tensor | None = None,
+def layer_norm(input: Tensor, normalized_shape: Sizes, weight: Tensor | None = None,
                bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, of `normalized_shape`."""
-    expect_tensor("layer_norm", input=input)
     inner, shape = _normalized(input, normalized_shape, "layer_norm")
     for name, v in (("weight", weight), ("bias", bias)):
         if v is not None and v._layout.shape != shape:
@@ -333,10 +331,10 @@ def layer_norm(input: Tensor, normalized_shape, weight: Tensor | None = None,
 
 
 def _normalized(input: Tensor, normalized_shape, function: str) -> tuple[int, tuple[int, ...]]:
-    if isinstance(normalized_shape, int):
+    if not isinstance(normalized_shape, (tuple, list)):
         raise TypeError(f"{function}(): argument 'normalized_shape' (position 2) must be tuple of "
-                        "ints, not int")
-    shape = tuple(int(n) for n in normalized_shape)
+                        f"ints, not {type(normalized_shape).__name__}")
+    shape = sizes((), normalized_shape)
     if not shape:
         raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., "
                            "containing at least one element, but got normalized_shape = []")
@@ -346,12 +344,13 @@ def _normalized(input: Tensor, normalized_shape, function: str) -> tuple[int, tu
 def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
                bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Every group of channels of (N, C, ...) normalised by itself, then scaled by channel."""
-    expect_tensor("group_norm", input=input)
     shape = input._layout.shape
     if len(shape) < 2:
         raise RuntimeError("Expected at least 2 dimensions for input tensor but received "
                            f"{len(shape)}")
     c = shape[1]
+    if num_groups <= 0:
+        raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
     if c % num_groups:
         raise RuntimeError("Expected number of channels in input to be divisible by num_groups, "
                            f"but got input of shape {list(shape)} and num_groups={num_groups}")
@@ -360,8 +359,8 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
             raise RuntimeError(
                 f"Expected {name} to be a vector of size equal to the number of channels in input, "
                 f"but got {name} of shape {list(v._layout.shape)} and input of shape {list(shape)}")
-    expect_float("GroupNormKernelImpl", input._layout)
     _check_dtype(input, weight, bias)
+    expect_float("GroupNormKernelImpl", input._layout)
     given = weight is not None, bias is not None
     return apply(GROUP_NORM, present(input, weight, bias), (given, num_groups, float(eps)))[0]
 
@@ -371,14 +370,13 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None,
                   bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1,
                   eps: float = 1e-5) -> Tensor:
     """`batch_norm` of every sample of (N, C, ...) by itself."""
-    expect_tensor("instance_norm", input=input)
     shape = input._layout.shape
-    n, c = shape[:2]
     if use_input_stats and math.prod(shape[2:]) == 1:
         raise ValueError("Expected more than 1 spatial element when training, got input size "
                          f"torch.Size({list(shape)})")
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    n, c = shape[:2]
     _check_channels(c, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     mean, var, w, b = [None if v is None else v.repeat(n)
                        for v in (running_mean, running_var, weight, bias)]
@@ -390,24 +388,29 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None,
     return reshape(y, shape)
 
 
-def rms_norm(input: Tensor, normalized_shape, weight: Tensor | None = None,
+def rms_norm(input: Tensor, normalized_shape: Sizes, weight: Tensor | None = None,
              eps: float | None = None) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last axes, of `normalized_shape`.
 
     Args:
         eps: the machine epsilon of the dtype where None.
     """
-    expect_tensor("rms_norm", input=input)
     inner, shape = _normalized(input, normalized_shape, "rms_norm")
     own = input._layout.shape
+    if weight is not None and weight._layout.shape != shape:
+        raise RuntimeError("Expected weight to be of same shape as normalized_shape, but got weight "
+                           f"of shape {list(weight._layout.shape)} and normalized_shape = "
+                           f"{list(shape)}")
+    if len(own) < inner:
+        raise ValueError(f"Input tensor must have at least {inner} dimensions, but got {len(own)}")
     if own[len(own) - inner:] != shape:
         raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*"
                            f"{', '.join(map(str, shape))}], but got input of size{list(own)}")
     expect_float("rms_norm", input._layout)
-    eps = float(np.finfo(input._layout.dtype.np).eps) if eps is None else float(eps)
+    eps = float(input._layout.dtype.limits().eps) if eps is None else float(eps)
     dims = tuple(range(len(own) - inner, len(own)))
     y = input * (input.square().mean(dims, True) + eps).rsqrt()
-    return y if weight is None else y * weight
+    return y if weight is None else (y * weight).to(input.dtype)
 
 
 FUNCTIONS = {f.__name__: f for f in (batch_norm, layer_norm, group_norm, instance_norm, rms_norm)}

@@ -6,19 +6,29 @@ import math
 
 import numpy as np
 
-from nbgrad import dtypes
 from nbgrad.engine.mode import state
 from nbgrad.errors import LinAlgError
 from nbgrad.kernels import lapack
-from nbgrad.kernels.cpu import triangular
+from nbgrad.kernels.cpu import elimination, triangular
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy
 from nbgrad.ops.family import expect_float, expect_tensor, named, needs, saved
 from nbgrad.ops.matmul import matmul
 from nbgrad.ops.op import Op
+from nbgrad.ops.ranges import eye
 from nbgrad.ops.shape import expand, squeeze, transpose, unsqueeze
 from nbgrad.tensor import Tensor
+
+#: what PyTorch refuses in 16 bits; where it only lacks a kernel, this computes in float32
+_SINGLE_OR_DOUBLE = {"linalg.inv", "linalg.inv_ex", "linalg.slogdet", "logdet", "linalg.pinv",
+                     "linalg.lstsq"}
+
+
+def refuse_half(name: str, t: Tensor) -> None:
+    """RuntimeError for 16-bit floats."""
+    if t.dtype.half:
+        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {t.dtype.legacy}")
 
 
 def expect_matrices(name: str, kernel: str | None = None, **tensors: Tensor) -> None:
@@ -33,19 +43,19 @@ def expect_matrices(name: str, kernel: str | None = None, **tensors: Tensor) -> 
         if own.dtype.category != 2:
             raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got "
                                f"{own.dtype.legacy}")
-        if own.dtype not in (dtypes.float32, dtypes.float64):
-            raise RuntimeError(f"{name}: Low precision dtypes not supported. Got "
-                               f"{own.dtype.legacy}")
+        if name in _SINGLE_OR_DOUBLE:
+            refuse_half(name, t)
 
 
 def expect_square(name: str, kernel: str | None = None, **tensors: Tensor) -> None:
     """`expect_matrices` with as many rows as columns."""
-    expect_matrices(name, kernel, **tensors)
+    expect_tensor(name, **tensors)
     for key, t in tensors.items():
-        m, n = t._layout.shape[-2:]
-        if m != n:
-            raise RuntimeError(f"{name}: {key} must be batches of square matrices, but they are {m} "
-                               f"by {n} matrices")
+        shape = t._layout.shape
+        if len(shape) > 1 and shape[-1] != shape[-2]:
+            raise RuntimeError(f"{name}: {key} must be batches of square matrices, but they are "
+                               f"{shape[-2]} by {shape[-1]} matrices")
+    expect_matrices(name, kernel, **tensors)
 
 
 def turned(t: Tensor) -> Tensor:
@@ -70,8 +80,8 @@ def zero_pivots(a: np.ndarray) -> np.ndarray:
 
 def refuse(name: str, info: np.ndarray, message: str) -> None:
     """LinAlgError for the first matrix whose `info` is not 0; {} in the message stands for it."""
-    bad = np.flatnonzero(info)
-    if bad.size:
+    if info.any():
+        bad = np.flatnonzero(info)
         which = f"(Batch element {bad[0]}): " if info.ndim else ""
         raise LinAlgError(f"{name}: {which}" + message.format(info.reshape(-1)[bad[0]]))
 
@@ -87,13 +97,7 @@ class Inverse(Op):
     name = "LinalgInvEx"
 
     def forward(self, a):
-        try:
-            return lapack.inv(a)
-        except lapack.LinAlgError:
-            out = np.full_like(a, np.nan)
-            fine = zero_pivots(a) == 0
-            out[fine] = lapack.inv(a[fine])
-            return out
+        return lapack.inv(a)
 
     def saves(self, needs, attrs):
         return (-1,)
@@ -109,13 +113,11 @@ class Solve(Op):
     name = "LinalgSolveEx"
 
     def forward(self, a, b):
-        try:
-            return lapack.solve(a, b)
-        except lapack.LinAlgError:
-            out = np.full_like(b, np.nan)
-            fine = zero_pivots(a) == 0
-            out[fine] = lapack.solve(a[fine], b[fine])
-            return out
+        *lead, n, k = b.shape
+        if n <= elimination.SMALL and k <= elimination.SMALL:
+            s = math.prod(lead)
+            return elimination.solve(a.reshape(s, n, n), b.reshape(s, n, k)).reshape(b.shape)
+        return lapack.solve(a, b)
 
     def saves(self, needs, attrs):
         return (0, -1)
@@ -123,7 +125,7 @@ class Solve(Op):
     def backward(self, node, grad):
         kept = saved(node)
         gb = apply(SOLVE, (turned(kept[0]), grad))
-        ga = -matmul(gb, turned(kept[-1])) if needs(node)[0] else None
+        ga = matmul(-gb, turned(kept[-1])) if needs(node)[0] else None
         return ga, gb
 
 
@@ -188,7 +190,7 @@ class Det(Op):
         a = kept[0]
         if state.grad:
             return _last(grad * kept[-1]) * turned(apply(INVERSE, (a,)))
-        return _last(grad) * from_numpy(_cofactors(a._array()))
+        return _last(grad) * from_numpy(_cofactors(a._values())).to(a.dtype)
 
 
 def _cofactors(a: np.ndarray) -> np.ndarray:
@@ -218,12 +220,17 @@ def inv_ex(A: Tensor, *, check_errors: bool = False):
     """(inverse, info): info is 0, or the number of the first pivot that is 0."""
     expect_square("linalg.inv_ex", A=A)
     inverse = apply(INVERSE, (A,))
-    info = np.zeros(A._layout.shape[:-2], np.int32)
-    if np.isnan(inverse._array()).any():
-        info = zero_pivots(A._array())
+    info = _info(A, inverse)
     if check_errors:
         refuse("linalg.inv_ex", info, SINGULAR)
     return _InvEx(inverse, from_numpy(info))
+
+
+def _info(A: Tensor, found: Tensor) -> np.ndarray:
+    """For each matrix the number of the first pivot that is 0, else 0; `found` has NaN for it."""
+    if np.isnan(found._values()).any():
+        return zero_pivots(A._values())
+    return np.zeros(A._layout.shape[:-2], np.int32)
 
 
 def inv(A: Tensor) -> Tensor:
@@ -233,13 +240,21 @@ def inv(A: Tensor) -> Tensor:
         LinAlgError: a matrix is singular.
     """
     expect_square("linalg.inv", A=A)
-    inverse, info = inv_ex(A)
-    refuse("linalg.inv", info._array(), SINGULAR)
+    inverse = apply(INVERSE, (A,))
+    refuse("linalg.inv", _info(A, inverse), SINGULAR)
     return inverse
 
 
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False):
     """(X, info): `solve`, where info is 0, or the number of the first pivot that is 0."""
+    found, info = _solved(A, B, left)
+    if check_errors:
+        refuse("torch.linalg.solve", info, NO_SOLUTION)
+    return _SolveEx(found, from_numpy(info))
+
+
+def _solved(A: Tensor, B: Tensor, left: bool) -> tuple[Tensor, np.ndarray]:
+    """X, and for each matrix the number of the first pivot that is 0, else 0."""
     expect_square("linalg.solve", A=A)
     expect_tensor("linalg.solve", B=B)
     a, b = A._layout, B._layout
@@ -251,15 +266,12 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
         raise RuntimeError("linalg.solve: Vector broadcasting of the left hand side is not supported "
                            "for left=False.")
     x = unsqueeze(B, -1) if vector else B
+    expect_matrices("linalg.solve", B=x)
     first, x = _paired("linalg.solve", A, x if left else turned(x))
     found = apply(SOLVE, (first if left else turned(first), x))
-    info = np.zeros(first._layout.shape[:-2], np.int32)
-    if np.isnan(found._array()).any():
-        info = zero_pivots(first._array())
-    if check_errors:
-        refuse("torch.linalg.solve", info, NO_SOLUTION)
+    info = _info(first, found)
     found = found if left else turned(found)
-    return _SolveEx(squeeze(found, -1) if vector else found, from_numpy(info))
+    return squeeze(found, -1) if vector else found, info
 
 
 def _paired(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,6 +280,8 @@ def _paired(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if m[-2] != n[-2]:
         raise RuntimeError(f"{name}: Incompatible shapes of A and B for the equation AX = B "
                            f"({m[-2]}x{m[-1]} and {n[-2]}x{n[-1]})")
+    if m[:-2] == n[:-2]:
+        return a, b
     lead = broadcast_shapes(m[:-2], n[:-2])
     if lead is None:
         raise RuntimeError(f"The size of tensor a {list(m[:-2])} must match the size of tensor b "
@@ -285,8 +299,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     Raises:
         LinAlgError: a matrix is singular.
     """
-    found, info = solve_ex(A, B, left=left)
-    refuse("torch.linalg.solve", info._array(), NO_SOLUTION)
+    found, info = _solved(A, B, left)
+    refuse("torch.linalg.solve", info, NO_SOLUTION)
     return found
 
 
@@ -316,6 +330,10 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True,
 def triangular_solve(input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False,
                      unitriangular: bool = False):
     """(X, A) with A X = input, or A^T X = input, for a triangular A."""
+    expect_tensor("triangular_solve", input=input, A=A)
+    if input._layout.dtype is not A._layout.dtype:
+        raise RuntimeError("Expected b and A to have the same dtype, but found b of type "
+                           f"{input._layout.dtype.legacy} and A of type {A._layout.dtype.legacy}")
     expect_square("triangular_solve", "triangular_solve_cpu", A=A)
     a = turned(A) if transpose else A
     x = solve_triangular(a, input, upper=bool(upper) != bool(transpose),
@@ -355,8 +373,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
                            f"{shape[-2]} by {shape[-1]} matrices")
     if n == 0:
         # joined to the graph of A, as in PyTorch
-        return A.masked_fill(A == A, 0).masked_fill(A != A, 0) + from_numpy(
-            np.eye(shape[-1], dtype=A._layout.dtype.np))
+        return A.masked_fill(A == A, 0).masked_fill(A != A, 0) + eye(shape[-1], dtype=A.dtype)
     if n < 0:
         A, n = inv(A), -n
     result, square = None, A
@@ -379,18 +396,20 @@ def matrix_exp(A: Tensor) -> Tensor:
     expect_square("linalg.matrix_exp", A=A)
     if A._layout.numel == 0:
         return A.clone()
+    if A.dtype.half:
+        return matrix_exp(A.float()).to(A.dtype)
     largest = float(np.abs(A._array()).sum(-2).max())
     s = max(0, math.ceil(math.log2(largest / 5.37))) if 0 < largest < math.inf else 0
     a = A * 2.0 ** -s
-    eye = from_numpy(np.eye(A._layout.shape[-1], dtype=A._layout.dtype.np))
+    identity = eye(A._layout.shape[-1], dtype=A.dtype)
     a2 = matmul(a, a)
     a4 = matmul(a2, a2)
     a6 = matmul(a4, a2)
     b = _PADE
     u = matmul(a, matmul(a6, a6 * b[13] + a4 * b[11] + a2 * b[9])
-               + a6 * b[7] + a4 * b[5] + a2 * b[3] + eye * b[1])
+               + a6 * b[7] + a4 * b[5] + a2 * b[3] + identity * b[1])
     v = (matmul(a6, a6 * b[12] + a4 * b[10] + a2 * b[8])
-         + a6 * b[6] + a4 * b[4] + a2 * b[2] + eye * b[0])
+         + a6 * b[6] + a4 * b[4] + a2 * b[2] + identity * b[0])
     r = apply(SOLVE, (v - u, v + u))
     for _ in range(s):
         r = matmul(r, r)

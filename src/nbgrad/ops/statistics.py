@@ -7,14 +7,17 @@ import math
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels.cpu import sort as kernels
 from nbgrad.ops.apply import apply
+from nbgrad.ops.dims import Dims
 from nbgrad.ops.elementwise import OPS
-from nbgrad.ops.family import expect_tensor, named, number
+from nbgrad.ops.family import named, number
 from nbgrad.ops.mask import where
-from nbgrad.ops.reductions import amax, amin, any_, axes, count_nonzero, norm, sum_
+from nbgrad.ops.reductions import amax, amin, any_, axes, count_nonzero, sum_
 from nbgrad.ops.shape import axis, cat, narrow, reshape, squeeze, transpose, unsqueeze
 from nbgrad.ops.sort import Kthvalue, sort
+from nbgrad.ops.vector_norm import norm
 from nbgrad.tensor import Tensor
 
 
@@ -23,11 +26,11 @@ def _is_nan(t: Tensor) -> Tensor:
 
 
 def _asked(name: str, input: Tensor, dtype) -> Tensor:
-    expect_tensor(name, input=input)
     return input if dtype is None else input.to(dtype)
 
 
-def nansum(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+def nansum(input: Tensor, dim: Dims | None = None, keepdim: bool = False, *,
+           dtype: DType | None = None) -> Tensor:
     """Sum over `dim` of the entries that are not NaN."""
     input = _asked("nansum", input, dtype)
     if input._layout.dtype.category < 2:
@@ -35,7 +38,8 @@ def nansum(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Ten
     return sum_(where(_is_nan(input), 0.0, input), dim, keepdim)
 
 
-def nanmean(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+def nanmean(input: Tensor, dim: Dims | None = None, keepdim: bool = False, *,
+            dtype: DType | None = None) -> Tensor:
     """Mean over `dim` of the entries that are not NaN."""
     input = _asked("nanmean", input, dtype)
     if input._layout.dtype.category < 2:
@@ -66,7 +70,6 @@ _RESULTS = {name: named(name) for name in ("median", "nanmedian", "mode")}
 
 
 def _median(name: str, input: Tensor, dim, keepdim: bool):
-    expect_tensor(name, input=input)
     own = input._layout
     if own.dtype is dtypes.bool_:
         raise NotImplementedError(f"\"{name}_out\" not implemented for 'Bool'")
@@ -129,7 +132,6 @@ MODE = Kthvalue("Mode", _commonest)
 
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False):
     """(values, indices) of the commonest entry along `dim`; of several the smallest."""
-    expect_tensor("mode", input=input)
     d = _one_axis("mode", input, dim)
     return _RESULTS["mode"](*apply(MODE, (input,), (d, 1, bool(keepdim))))
 
@@ -140,9 +142,8 @@ _WEIGHTS = {"lower": lambda rank: rank.floor(), "higher": lambda rank: rank.ceil
 
 def _quantile(name: str, input: Tensor, q, dim, keepdim: bool, interpolation: str,
               skip: bool) -> Tensor:
-    expect_tensor(name, input=input)
     own = input._layout
-    if own.dtype.category < 2:
+    if own.dtype.category < 2 or own.dtype.half:
         raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
     if not own.numel:
         raise RuntimeError(f"{name}() input tensor must be non-empty")
@@ -198,7 +199,7 @@ def _ranked(x: Tensor, q: Tensor, interpolation: str, skip: bool) -> Tensor:
     return low.lerp(high, ranks - ranks.detach().floor())
 
 
-def quantile(input: Tensor, q, dim: int | None = None, keepdim: bool = False, *,
+def quantile(input: Tensor, q: Tensor | float, dim: int | None = None, keepdim: bool = False, *,
              interpolation: str = "linear") -> Tensor:
     """The entries below which lies a share `q` of those along `dim`, or of all.
 
@@ -210,7 +211,7 @@ def quantile(input: Tensor, q, dim: int | None = None, keepdim: bool = False, *,
     return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
 
 
-def nanquantile(input: Tensor, q, dim: int | None = None, keepdim: bool = False, *,
+def nanquantile(input: Tensor, q: Tensor | float, dim: int | None = None, keepdim: bool = False, *,
                 interpolation: str = "linear") -> Tensor:
     """`quantile` of the entries that are not NaN."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)
@@ -221,7 +222,6 @@ _AMINMAX = named("aminmax", "min", "max")
 
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False):
     """(min, max) along `dim` or of all; ties share the gradient evenly."""
-    expect_tensor("aminmax", input=input)
     if dim is None:
         if not input._layout.numel:
             raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the "
@@ -235,7 +235,6 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False):
 def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None,
          append: Tensor | None = None) -> Tensor:
     """The n-th differences of neighbours along `dim`, of what `prepend` and `append` make longer."""
-    expect_tensor("diff", input=input)
     if not input.dim():
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:
@@ -275,7 +274,6 @@ def _widths(name: str, y: Tensor, x, dx, d: int) -> Tensor | float:
 
 def _areas(name: str, y: Tensor, x, dx, dim: int) -> tuple[Tensor, int]:
     """The areas of the trapezoids between neighbours."""
-    expect_tensor(name, y=y)
     d = axis(y, dim)
     if y.dtype is dtypes.bool_ or (x is not None and isinstance(x, Tensor)
                                    and x.dtype is dtypes.bool_):
@@ -288,7 +286,6 @@ def _areas(name: str, y: Tensor, x, dx, dim: int) -> tuple[Tensor, int]:
 
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx=None, dim: int = -1) -> Tensor:
     """The area under `y` along `dim` by trapezoids, of points `x`, or `dx` (1) apart."""
-    expect_tensor("trapezoid", y=y)
     d = axis(y, dim)
     if y.dim() and not y.size(d):
         return y.new_zeros(tuple(n for k, n in enumerate(y.shape) if k != d))
@@ -306,7 +303,6 @@ def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx=None, dim: in
 
 def _shrinking(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """The factors of `renorm`."""
-    expect_tensor("renorm", input=input)
     if p <= 0:
         raise RuntimeError("renorm: non-positive-norm not supported")
     if maxnorm < 0:
@@ -330,7 +326,6 @@ def renorm_(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of input - other."""
-    expect_tensor("dist", input=input, other=other)
     return norm(input - other, p)
 
 
@@ -342,7 +337,6 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
         fweights: how often each observation counts, integers.
         aweights: how much each observation counts, floats.
     """
-    expect_tensor("cov", input=input)
     if input.dim() > 2:
         raise RuntimeError("cov(): expected input to have two or fewer dimensions but got an input "
                            f"with {input.dim()} dimensions")
@@ -390,7 +384,6 @@ def _check_weights(name: str, w: Tensor, count: int) -> None:
 
 def corrcoef(input: Tensor) -> Tensor:
     """The correlations of the rows of a matrix of variables and observations."""
-    expect_tensor("corrcoef", input=input)
     if input.dim() > 2:
         raise RuntimeError("corrcoef(): expected input to have two or fewer dimensions but got an "
                            f"input with {input.dim()} dimensions")
@@ -408,7 +401,6 @@ def gradient(input: Tensor, *, spacing=1, dim=None, edge_order: int = 1) -> tupl
         spacing: the distance of samples, one for all axes or one an axis; or tensors of places.
         edge_order: 1 or 2, the order of the one-sided differences at the ends.
     """
-    expect_tensor("gradient", input=input)
     if edge_order not in (1, 2):
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     dims = axes(input, dim)
@@ -421,7 +413,22 @@ def gradient(input: Tensor, *, spacing=1, dim=None, edge_order: int = 1) -> tupl
         raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list "
                            f"of length equal to 'self.dim() = {input.dim()}', since dim argument was "
                            f"not given, but got a list of length {len(spaces)}")
-    for d in dims:
+    if input.dtype is dtypes.uint8:
+        raise RuntimeError("torch.gradient does not support uint8 input.")
+    for h in spaces:
+        if not isinstance(h, Tensor) and number(h) is None:
+            raise TypeError("gradient(): argument 'spacing' must be a number or several, not "
+                            f"{type(h).__name__}")
+    for h in (input, *spaces):
+        if isinstance(h, Tensor) and h.dtype is dtypes.bool_:
+            raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported")
+        if isinstance(h, Tensor) and h is not input and h.dim() != 1:
+            raise RuntimeError("torch.gradient expected each element of spacing to have one "
+                               f"dimension, but got an element with {h.dim()} dimensions!")
+    for d, h in zip(dims, spaces):
+        if isinstance(h, Tensor) and h.size(0) != input.size(d):
+            raise RuntimeError(f"The size of tensor a ({input.size(d)}) must match the size of "
+                               f"tensor b ({h.size(0)}) at dimension {d}")
         if input.size(d) < edge_order + 1:
             raise RuntimeError("torch.gradient expected each dimension size to be at least "
                                "edge_order+1")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
 import zlib
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,3 +83,23 @@ def arrays(found: Case) -> list[np.ndarray]:
         else:
             drawn.append(np.asarray(operand))
     return drawn
+
+
+def tables(folder: Path) -> list[ModuleType]:
+    """The modules of a folder, each with its CASES and ERRORS."""
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"cases_{path.stem}", path)
+        assert spec is not None and spec.loader is not None
+        found.append(importlib.util.module_from_spec(spec))
+        spec.loader.exec_module(found[-1])
+    return found
+
+
+def evaluate(library: Any, call: str, operands: list) -> list:
+    """The results of a call."""
+    scope = dict(zip(OPERANDS, operands), torch=library, F=library.nn.functional, nn=library.nn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = eval(call, scope)
+    return list(made) if isinstance(made, (tuple, list)) else [made]

@@ -114,6 +114,9 @@ ASKED = [
     case("torch.is_signed(a)", (2,)),
     case("torch.is_same_size(a, b)", (2, 3), (2, 3)), case("torch.is_same_size(a, b)", (2, 3), (3, 2)),
     case("torch.is_neg(a), torch.is_inference(a)", (2,)), case("a.is_nonzero()", (1,)),
+    case("reversed(a)", (3, 4)), case("reversed(a)", ()), case("a.is_meta", (2,)),
+    case("a.type('torch.FloatTensor')", (3,), twice=False, dtypes=False), case("1.5 in a", (3, 4)),
+    case("a[0] in a", (3,)),
     case("a.get_device()", (1,)),
     case("torch.can_cast(torch.float32, torch.int64)"),
     case("torch.can_cast(torch.int64, torch.uint8)"),
@@ -141,6 +144,7 @@ ASKED = [
 CASES = SIZED + RANGES + LIKE + DATA + ASKED
 
 ERRORS = [
+    case("a.type('FloatTensor')", (3,)), case("'x' in a", (3,)), case("None in a", (3,)),
     *(case(f"torch.{call}") for call in (
         "zeros()", "zeros(2.0)", "zeros('a')", "zeros([2, 1.5])", "zeros(True)", "zeros(-1)",
         "zeros(2, dtype='float32')",
