@@ -10,7 +10,8 @@ from nbgrad.config import quiet_collector as _quiet_collector
 from nbgrad.devices import device
 from nbgrad.dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
 from nbgrad.dtypes import bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
-from nbgrad.engine.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from nbgrad.engine.mode import enable_grad, inference_mode, is_grad_enabled
+from nbgrad.engine.mode import is_inference_mode_enabled, no_grad, set_grad_enabled
 from nbgrad.kernels.memory import empty_cache
 from nbgrad.kernels.options import get_num_threads, set_num_threads
 from nbgrad.ops import methods as _methods
@@ -32,6 +33,15 @@ if _TYPE_CHECKING:
     from nbgrad.stubs import *
 globals().update(_methods.PACKAGE)
 
-from nbgrad import data, linalg, models, nn, optim, random, utils
+from nbgrad import data, func, graph, linalg, models, nn, optim, random, utils
+from nbgrad.autograd import detect_nonfinite, explain
 
 _quiet_collector()
+
+
+def __getattr__(name: str):
+    """Names of PyTorch that are missing for a reason."""
+    missing = "module 'nbgrad' has no attribute " + repr(name)
+    if "complex" in name or name in ("cfloat", "cdouble", "chalf", "polar", "fft"):
+        missing += ": there are no complex numbers; keep real and imaginary parts as two tensors"
+    raise AttributeError(missing)

@@ -1,6 +1,7 @@
 """Linear algebra: `nbgrad.linalg`."""
 
 from nbgrad.errors import LinAlgError
+from nbgrad.ops.arguments import checked
 from nbgrad.ops.decompose import (
     cholesky,
     cholesky_ex,
@@ -43,3 +44,6 @@ __all__ = [
     "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex",
     "solve_triangular", "svd", "svdvals", "vander", "vecdot", "vector_norm",
 ]
+
+for _name in __all__[1:]:
+    globals()[_name] = checked(f"linalg_{_name}", globals()[_name])

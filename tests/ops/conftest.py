@@ -13,7 +13,7 @@ from nbgrad.ops import conv, embedding, loss, matmul, norm, pad, pool, random, s
 torch = pytest.importorskip("torch")
 
 FAMILIES = (matmul, conv, pool, norm, softmax, loss, random, embedding, pad)
-OURS = SimpleNamespace(**{name: value for module in (nbgrad, *FAMILIES, functional)
+OURS = SimpleNamespace(**{name: value for module in (*FAMILIES, nbgrad, functional)
                           for name, value in vars(module).items() if not name.startswith("_")})
 THEIRS = SimpleNamespace(**{name: value for module in (torch, torch.nn.functional)
                             for name, value in vars(module).items() if not name.startswith("_")})

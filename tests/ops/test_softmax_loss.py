@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+import nbgrad
+from nbgrad.nn import functional as F
+
 N = np.random.default_rng(6).standard_normal
 DRAW = np.random.default_rng(7)
 
@@ -182,3 +185,21 @@ ERRORS = [
 @pytest.mark.parametrize("text", ERRORS)
 def test_errors(same_error, text):
     same_error(lambda lib: eval(text, vars(lib) | {"z": lib.zeros, "t": lib.tensor}))
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_second_gradients_of_multi_margin_loss(p, reduction, weighted):
+    nbgrad.manual_seed(3)
+    x = nbgrad.randn(4, 5, dtype=nbgrad.float64, requires_grad=True)
+    target = nbgrad.tensor([1, 0, 4, 2])
+    weight = nbgrad.tensor([0.5, 1, 2, 3, 4], dtype=nbgrad.float64) if weighted else None
+
+    def loss(x):
+        return F.multi_margin_loss(x, target, p, 0.7, weight, reduction=reduction)
+
+    assert nbgrad.autograd.gradcheck(loss, (x,)) and nbgrad.autograd.gradgradcheck(loss, (x,))
+    (one,) = nbgrad.autograd.grad(loss(x).sum(), x)
+    (other,) = nbgrad.autograd.grad(loss(x).sum(), x, create_graph=True)
+    np.testing.assert_allclose(one.numpy(), other.detach().numpy(), rtol=1e-12)

@@ -49,12 +49,18 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     """x where it exceeds the threshold, else `value`."""
     expect_tensor("threshold", input=input)
-    return OPS["threshold"].one(input, (threshold, value))
+    return OPS["threshold"].one(input, _numbers(threshold, value))
 
 
 def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
     """`threshold`, in place."""
-    return apply_(OPS["threshold"], input, (), (threshold, value))
+    return apply_(OPS["threshold"], input, (), _numbers(threshold, value))
+
+
+def _numbers(*values) -> tuple:
+    for value in values:
+        real("threshold", "threshold", value)
+    return values
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:

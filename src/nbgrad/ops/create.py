@@ -16,7 +16,7 @@ from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops.axis_order import like, permuted
 from nbgrad.ops.dims import sizes
 from nbgrad.ops.factory import check_place, default, dtype_of, factory
-from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.family import expect_tensor, users_line
 from nbgrad.ops.op import wrap
 from nbgrad.tensor import Tensor
 
@@ -41,7 +41,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad: bool = False,
         warnings.warn(
             "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone()"
             " or sourceTensor.detach().clone().requires_grad_(True), rather than "
-            "torch.tensor(sourceTensor).", UserWarning, stacklevel=2)
+            "torch.tensor(sourceTensor).", UserWarning, stacklevel=users_line())
     try:
         made = wrap(_array(data, dtype))
     except dtypes.InHalf as found:

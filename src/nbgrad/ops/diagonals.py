@@ -8,7 +8,6 @@ from nbgrad import devices, dtypes
 from nbgrad.kernels.cpu.triangle import triangle
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.dims import axis, whole
-from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import diagonal, ravel
 from nbgrad.ops.views import DIAGONAL, Embed
@@ -44,7 +43,6 @@ DIAG_EMBED, TRIL, TRIU = DiagEmbed(), Triangle("Tril", True), Triangle("Triu", F
 
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Matrices over the axes `dim1` and `dim2` with the last axis of (…, n) on a diagonal."""
-    expect_tensor("diag_embed", input=input)
     a, b = axis(input, dim1, 1), axis(input, dim2, 1)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
@@ -57,7 +55,6 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The matrix with a vector (n,) on a diagonal, or a copy of the diagonal of (rows, columns)."""
-    expect_tensor("diag", input=input)
     if input.dim() == 1:
         return diag_embed(input, diagonal)
     if input.dim() != 2:
@@ -70,13 +67,11 @@ _diagonal = diagonal
 
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """The matrix with all elements of the tensor on a diagonal."""
-    expect_tensor("diagflat", input=input)
     return diag_embed(ravel(input), offset)
 
 
 def trace(input: Tensor) -> Tensor:
     """The sum over the diagonal of (rows, columns)."""
-    expect_tensor("trace", input=input)
     if input.dim() != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.dim()}")
     if input.dtype is dtypes.bool_:
@@ -89,7 +84,6 @@ def _side(op: Triangle):
     side = "below" if op.lower else "above"
 
     def check(input: Tensor, diagonal: int) -> tuple:
-        expect_tensor(name, input=input)
         if input.dim() < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
         return (whole(diagonal, "diagonal"),)

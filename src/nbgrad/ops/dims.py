@@ -8,11 +8,15 @@ from functools import lru_cache
 
 from nbgrad.tensor import Tensor
 
+#: a shape, or several dimensions
+Sizes = tuple[int, ...] | list[int]
+#: one dimension or several
+Dims = int | Sizes
 
 def axis(t: Tensor, dim: int, extra: int = 0) -> int:
     """A dimension as a number from 0; IndexError outside the rank (plus `extra`)."""
     rank = max(len(t._layout.shape) + extra, 1)
-    if not isinstance(dim, int):
+    if type(dim) is not int:
         dim = whole(dim, "dim")
     if not -rank <= dim < rank:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}]"
@@ -28,19 +32,23 @@ def axes(t: Tensor, dims) -> tuple[int, ...]:
 
 
 def whole(value, name: str) -> int:
-    """An integer from anything that is one, TypeError from the rest."""
+    """An integer from anything that is one, but no bool; TypeError from the rest."""
     try:
-        return operator.index(value)
+        if not isinstance(value, bool):
+            return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be int, not {type(value).__name__}") from None
+        pass
+    raise TypeError(f"{name} must be int, not {type(value).__name__}")
 
 
 def sizes(args: tuple, given=None) -> tuple[int, ...]:
     """A shape given as numbers, as one tuple or list of them, or by keyword as `given`."""
     if given is not None:
         args = tuple(given) if isinstance(given, (tuple, list)) else (given,)
-    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+    elif len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = tuple(args[0])
+    elif not args:
+        raise TypeError("a size or dimensions are missing")
     try:
         return tuple([operator.index(a) for a in args])
     except TypeError:

@@ -116,7 +116,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
     if idx.size and idx.min() < 0:
         raise RuntimeError("Class values must be non-negative.")
-    classes = int(idx.max()) + 1 if num_classes < 0 else num_classes
+    classes = int(idx.max()) + 1 if num_classes == -1 else num_classes
     if idx.size and idx.max() >= classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
     return apply(ONE_HOT, (tensor,), (classes,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import sys
 from collections import namedtuple
 from typing import Any
 
@@ -52,6 +53,14 @@ def expect_float(kernel: str, own: Layout) -> None:
     """NotImplementedError in PyTorch's words for a dtype that a kernel lacks."""
     if own.dtype.category != 2:
         raise NotImplementedError(f'"{kernel}" not implemented for \'{own.dtype.legacy}\'')
+
+
+def users_line() -> int:
+    """The `stacklevel` of a warning, given by whom calls this, at the first line outside nbgrad."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("nbgrad."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def named(name: str, *fields: str) -> Any:

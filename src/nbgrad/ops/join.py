@@ -11,8 +11,8 @@ from nbgrad import dtypes
 from nbgrad.kernels.layout import broadcast_shapes as _broadcast_shapes
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy, zeros
-from nbgrad.ops.dims import axis, sizes, whole
-from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.dims import Sizes, axis, sizes, whole
+from nbgrad.ops.family import users_line
 from nbgrad.ops.index import index_select
 from nbgrad.ops.out import with_out
 from nbgrad.ops.pad import CONSTANT_PAD
@@ -124,29 +124,28 @@ def block_diag(*tensors) -> Tensor:
 # splits
 
 
-def split_with_sizes(input: Tensor, split_sizes, dim: int = 0) -> tuple[Tensor, ...]:
+def split_with_sizes(input: Tensor, split_sizes: Sizes, dim: int = 0) -> tuple[Tensor, ...]:
     """Consecutive parts along `dim`, of the sizes given."""
-    expect_tensor("split_with_sizes", input=input)
     if not isinstance(split_sizes, (tuple, list)):
         raise TypeError("split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of "
                         f"ints, not {type(split_sizes).__name__}")
     return split(input, list(split_sizes), dim)
 
 
-def tensor_split(input: Tensor, indices_or_sections, dim: int = 0) -> tuple[Tensor, ...]:
+def tensor_split(input: Tensor, indices_or_sections: Tensor | int | Sizes,
+                 dim: int = 0) -> tuple[Tensor, ...]:
     """Parts along `dim`, cut at the indices given, or so many of nearly one size."""
-    expect_tensor("tensor_split", input=input)
     if not input._layout.shape:
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor "
                            "with 0 dims")
-    d = axis(input, dim)
-    n = input._layout.shape[d]
     given = indices_or_sections
     if isinstance(given, Tensor):
         if given.dtype is not dtypes.int64 or given.dim() > 1:
             raise RuntimeError("tensor_split expected tensor_indices_or_sections to be a zero- or "
                                "one-dimensional int64 tensor")
         given = given.tolist()
+    d = axis(input, dim)
+    n = input._layout.shape[d]
     if isinstance(given, (tuple, list)):
         cuts = [whole(k, "indices") for k in given]
     else:
@@ -159,8 +158,7 @@ def tensor_split(input: Tensor, indices_or_sections, dim: int = 0) -> tuple[Tens
 
 
 def _evenly(name: str, rank: int, position: int):
-    def function(input: Tensor, indices_or_sections) -> tuple[Tensor, ...]:
-        expect_tensor(name, input=input)
+    def function(input: Tensor, indices_or_sections: int | Sizes) -> tuple[Tensor, ...]:
         if input.dim() < rank:
             raise RuntimeError(f"torch.{name} requires a tensor with at least {rank} dimension, but "
                                f"got a tensor with {input.dim()} dimensions!")
@@ -234,7 +232,7 @@ def meshgrid(*tensors, indexing: str | None = None) -> tuple[Tensor, ...]:
             raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
     if indexing is None:
         warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass the "
-                      "indexing argument.", UserWarning, stacklevel=2)
+                      "indexing argument.", UserWarning, stacklevel=users_line())
     elif indexing not in ("ij", "xy"):
         raise RuntimeError('torch.meshgrid: indexing must be one of "xy" or "ij", but received: '
                            f"{indexing}")
@@ -262,7 +260,6 @@ def cartesian_prod(*tensors) -> Tensor:
 
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All choices of r elements of a vector, as rows (count, r)."""
-    expect_tensor("combinations", input=input)
     if input.dim() != 1:
         raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
     if r < 0:

@@ -7,33 +7,41 @@ from functools import wraps
 from typing import Any
 
 from nbgrad.engine.mode import no_grad
-from nbgrad.ops.out import expect_out, receive, refuse_cast
+from nbgrad.ops.arguments import checked, refuse_wrong
+from nbgrad.ops.elementwise import refuse_cast
+from nbgrad.ops.out import expect_out, receive
 from nbgrad.tensor import Tensor
 
 _NUMPY = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input",
           "x2": "other"}
 
 
-def flexible(name: str, function: Callable, into: bool = False) -> Callable:
+def flexible(name: str, function: Callable, into: bool = False, first: bool = False) -> Callable:
     """The function, which takes NumPy's names for its arguments too and, if `into`, `out=`.
 
-    A call without keywords goes straight on.
+    A call without keywords goes straight on. The types of the arguments are looked at when a call
+    has failed, or, if `first`, before it.
     """
     code = function.__code__
     own = frozenset(code.co_varnames[:code.co_argcount + code.co_kwonlyargcount])
+    run = checked(name, function) if first else function
 
     @wraps(function)
     def called(*args, **more):
-        if not more:
-            return function(*args)
-        out = more.pop("out", None) if into else None
-        if not own.issuperset(more):
-            more = {k if k in own else _NUMPY.get(k, k): v for k, v in more.items()}
-        if out is None:
-            return function(*args, **more)
-        if "dtype" in own and isinstance(out, Tensor) and name in _IN_DTYPE_OF_OUT:
-            more.setdefault("dtype", out.dtype)
-        return _computed_into(name, out, function, args, more)
+        try:
+            if not more:
+                return run(*args)
+            out = more.pop("out", None) if into else None
+            if not own.issuperset(more):
+                more = {k if k in own else _NUMPY.get(k, k): v for k, v in more.items()}
+            if out is None:
+                return run(*args, **more)
+            if "dtype" in own and isinstance(out, Tensor) and name in _IN_DTYPE_OF_OUT:
+                more.setdefault("dtype", out.dtype)
+            return _computed_into(name, out, run, args, more)
+        except Exception:
+            refuse_wrong(name, function, args, more)
+            raise
 
     return called
 
@@ -69,11 +77,11 @@ def _check_dtype(name: str, out: Tensor, result: Tensor) -> None:
         raise RuntimeError(f"Expected out tensor to have dtype {own.name}, but got {given.name} "
                            "instead")
     else:
-        refuse_cast(result, out)
+        refuse_cast(own, given)
 
 
 #: functions whose result takes no conversion on its way
 EXACT = {"mm", "bmm", "mv", "dot", "matmul", "addmm", "addmv", "addbmm", "baddbmm", "inner",
          "argmax", "argmin", "max", "min", "sort", "topk", "kthvalue", "cummax", "cummin", "median",
          "nanmedian", "mode", "aminmax", "softmax", "log_softmax", "logcumsumexp", "argsort",
-         "amax", "amin", "quantile", "nanquantile"}
+         "amax", "amin", "quantile", "nanquantile", "clamp", "clip", "nan_to_num"}

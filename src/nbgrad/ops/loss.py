@@ -7,10 +7,11 @@ import warnings
 
 import numpy as np
 
+from nbgrad.dtypes import float32
 from nbgrad.engine.mode import no_grad
 from nbgrad.ops.apply import apply
-from nbgrad.ops.elementwise import OPS
-from nbgrad.ops.family import expect_float, expect_tensor, saved
+from nbgrad.ops.elementwise import OPS, refuse_cast
+from nbgrad.ops.family import expect_float, saved, users_line
 from nbgrad.ops.mask import where
 from nbgrad.ops.op import Op
 from nbgrad.ops.shape import unsqueeze
@@ -22,7 +23,7 @@ def chosen(size_average: bool | None, reduce: bool | None, reduction: str) -> st
     if size_average is not None or reduce is not None:
         reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
         warnings.warn("size_average and reduce args will be deprecated, please use "
-                      f"reduction='{reduction}' instead.", UserWarning, stacklevel=3)
+                      f"reduction='{reduction}' instead.", UserWarning, stacklevel=users_line())
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return reduction
@@ -33,14 +34,21 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
     return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
 
 
-def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """`reduced`, with a weight for every entry; the mean is by the weights' sum."""
+def _weighted(loss: Tensor, weight: Tensor | None, input: Tensor) -> Tensor:
+    """The losses times a weight for every entry of the input."""
     if weight is None:
-        return reduced(loss, reduction)
-    if weight._layout.shape != loss._layout.shape:
+        return loss
+    if weight._layout.shape != input._layout.shape:
         raise ValueError("Weights and input must have the same size.")
-    loss = loss * weight
-    return loss.sum() / weight.sum() if reduction == "mean" else reduced(loss, reduction)
+    return loss * weight
+
+
+def _mean_by_weight(loss: Tensor, weight: Tensor | None, input: Tensor, reduction: str) -> Tensor:
+    """`reduced`, with a weight for every entry; the mean is by the weights' sum."""
+    loss = _weighted(loss, weight, input)
+    if weight is not None and reduction == "mean":
+        return loss.sum() / weight.sum()
+    return reduced(loss, reduction)
 
 
 class BinaryCrossEntropy(Op):
@@ -70,13 +78,13 @@ BCE = BinaryCrossEntropy()
 
 
 def _difference(input: Tensor, target: Tensor, name: str) -> Tensor:
-    expect_tensor(name, input=input, target=target)
     a, b = input._layout, target._layout
     if a.shape != b.shape:
         warnings.warn(
             f"Using a target size (torch.Size({list(b.shape)})) that is different to the input "
             f"size (torch.Size({list(a.shape)})). This will likely lead to incorrect results due "
-            "to broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
+            "to broadcasting. Please ensure they have the same size.", UserWarning,
+            stacklevel=users_line())
     if name != "l1_loss":  # which PyTorch has for integers too
         expect_float(f"{name.removesuffix('_loss')}_cpu", b if a.dtype.category < 2 else a)
     return input - target
@@ -87,7 +95,7 @@ def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
              weight: Tensor | None = None) -> Tensor:
     """(input - target)^2."""
     reduction = chosen(size_average, reduce, reduction)
-    return _weighted(_difference(input, target, "mse_loss").square(), weight, reduction)
+    return _mean_by_weight(_difference(input, target, "mse_loss").square(), weight, input, reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
@@ -95,7 +103,7 @@ def l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
             weight: Tensor | None = None) -> Tensor:
     """|input - target|."""
     reduction = chosen(size_average, reduce, reduction)
-    return _weighted(_difference(input, target, "l1_loss").abs(), weight, reduction)
+    return _mean_by_weight(_difference(input, target, "l1_loss").abs(), weight, input, reduction)
 
 
 def _huber(d: Tensor, delta: float) -> Tensor:
@@ -121,17 +129,15 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     reduction = chosen(None, None, reduction)
-    loss = _huber(_difference(input, target, "huber_loss"), float(delta))
-    if weight is not None and weight._layout.shape != loss._layout.shape:
-        raise ValueError("Weights and input must have the same size.")
-    return reduced(loss if weight is None else loss * weight, reduction)
+    d = _difference(input, target, "huber_loss")
+    refuse_cast(d._layout.dtype, input._layout.dtype)
+    return reduced(_weighted(_huber(d, float(delta)), weight, input), reduction)
 
 
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,
                          size_average: bool | None = None, reduce: bool | None = None,
                          reduction: str = "mean") -> Tensor:
     """-(t log(x) + (1 - t) log(1 - x)) for probabilities x, each logarithm at least -100."""
-    expect_tensor("binary_cross_entropy", input=input, target=target)
     if input._layout.shape != target._layout.shape:
         raise ValueError(
             f"Using a target size (torch.Size({list(target._layout.shape)})) that is different to "
@@ -158,11 +164,11 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
     Args:
         pos_weight: a factor on the term of positive targets; broadcasts.
     """
-    expect_tensor("binary_cross_entropy_with_logits", input=input, target=target)
     if input._layout.shape != target._layout.shape:
         raise ValueError(f"Target size (torch.Size({list(target._layout.shape)})) must be the same "
                          f"as input size (torch.Size({list(input._layout.shape)}))")
     expect_float("log_sigmoid_cpu", input._layout)
+    refuse_cast(input._layout.dtype, target._layout.dtype)
     negative = apply(OPS["logsigmoid"], (input,))
     if pos_weight is not None:
         negative = negative * ((pos_weight - 1) * target + 1)
@@ -180,7 +186,6 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
         reduction: "none", "sum", "mean" (over all entries) or "batchmean" (the sum over N).
         log_target: whether `target` holds log(t).
     """
-    expect_tensor("kl_div", input=input, target=target)
     if input._layout.dtype.category < 2 or target._layout.dtype.category < 2:
         raise RuntimeError("kl_div: Integral inputs not supported.")
     batch = reduction == "batchmean"
@@ -191,7 +196,7 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
             "'batchmean' divides only by the batch size, and aligns with the KL div math "
             "definition."
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
-            UserWarning, stacklevel=2)
+            UserWarning, stacklevel=users_line())
     if log_target:
         loss = target.exp() * (target - input)
     else:
@@ -205,12 +210,12 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
                      reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-t x)) for targets t of 1 and -1."""
-    expect_tensor("soft_margin_loss", input=input, target=target)
     reduction = chosen(size_average, reduce, reduction)
     product = target * input
-    if product._layout.dtype.category < 2:
-        raise RuntimeError("result type Float can't be cast to the desired output type "
-                           f"{product._layout.dtype.legacy}")
+    refuse_cast(float32, product._layout.dtype)
+    if product._layout.shape != input._layout.shape:
+        raise RuntimeError(f"output with shape {list(input._layout.shape)} doesn't match the "
+                           f"broadcast shape {list(product._layout.shape)}")
     return reduced(-apply(OPS["logsigmoid"], (product,)), reduction)
 
 
@@ -218,7 +223,6 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0,
                          size_average: bool | None = None, reduce: bool | None = None,
                          reduction: str = "mean") -> Tensor:
     """x where the target is 1, max(0, margin - x) where it is -1."""
-    expect_tensor("hinge_embedding_loss", input=input, target=target)
     reduction = chosen(size_average, reduce, reduction)
     far = where(target != 1, (margin - input).clamp_min(0), 0)
     return reduced(far + where(target != -1, input, 0), reduction)
@@ -228,7 +232,6 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
                         size_average: bool | None = None, reduce: bool | None = None,
                         reduction: str = "mean") -> Tensor:
     """max(0, -t (x1 - x2) + margin): t is 1 where x1 should be the larger, else -1."""
-    expect_tensor("margin_ranking_loss", input1=input1, input2=input2, target=target)
     reduction = chosen(size_average, reduce, reduction)
     shapes = [t._layout.shape for t in (input1, input2, target)]
     if len({len(shape) for shape in shapes}) > 1:
@@ -247,7 +250,6 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full
         log_input: whether `input` is the logarithm of the rate.
         full: add Stirling's t log(t) - t + log(2 pi t) / 2 where t > 1.
     """
-    expect_tensor("poisson_nll_loss", input=input, target=target)
     reduction = chosen(size_average, reduce, reduction)
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
@@ -264,10 +266,8 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
         var: of the shape of `input`, or 1 along one axis, or without the last; or one number.
         full: add log(2 pi) / 2.
     """
-    expect_tensor("gaussian_nll_loss", input=input, target=target)
     if isinstance(var, float):
         var = input.new_full(input._layout.shape, var)
-    expect_tensor("gaussian_nll_loss", var=var)
     if (var < 0).any():
         raise ValueError("var has negative entry/entries")
     own, shape = input._layout.shape, var._layout.shape

@@ -17,10 +17,15 @@ from nbgrad.ops.shape import expand, reshape, unbind
 from nbgrad.tensor import Tensor
 
 
-def where(condition: Tensor, input=None, other=None):
+def where(condition: Tensor, input: Tensor | complex | None = None,
+          other: Tensor | complex | None = None):
     """`input` where the condition holds, else `other`; the indices where it holds, if alone."""
     if input is None:
         return nonzero(condition, as_tuple=True)
+    if other is None:
+        raise TypeError("where() takes a condition alone, or three arguments")
+    if not isinstance(condition, Tensor):
+        expect_tensor("where", condition=condition)
     if condition._layout.dtype not in (dtypes.bool_, dtypes.uint8):
         raise RuntimeError("where expected condition to be a boolean tensor, but got a tensor with "
                            f"dtype {condition._layout.dtype.legacy}")
@@ -28,7 +33,7 @@ def where(condition: Tensor, input=None, other=None):
         common = max((dtypes.of_number(input), dtypes.of_number(other)), key=lambda d: d.category)
         input = condition.new_full((), input, dtype=common)
     if not isinstance(input, Tensor):
-        return apply(with_number("where", "p"), (condition, other), (input,))
+        return apply(with_number("where", "p"), (condition, other), (input,))  # type: ignore
     if not isinstance(other, Tensor):
         return apply(with_number("where", "q"), (condition, input), (other,))
     return apply(OPS["where"], (condition, input, other))
@@ -41,7 +46,7 @@ def _boolean(mask: Tensor, name: str) -> Tensor:
     return mask
 
 
-def masked_fill(input: Tensor, mask: Tensor, value) -> Tensor:
+def masked_fill(input: Tensor, mask: Tensor, value: Tensor | complex) -> Tensor:
     """A copy with `value`, a number or 0-dim tensor, where the mask is true."""
     expect_tensor("masked_fill", input=input, mask=mask)
     _boolean(mask, "masked_fill")

@@ -13,7 +13,7 @@ import numpy as np
 
 from nbgrad.engine.backward import sum_for
 from nbgrad.engine.mode import state
-from nbgrad.engine.node import Node
+from nbgrad.engine.node import LEAVES, Node
 from nbgrad.engine.saved import unpack
 from nbgrad.kernels import matmul as kernels
 from nbgrad.kernels.launch import remember
@@ -21,6 +21,7 @@ from nbgrad.kernels.layout import Layout, broadcast_shapes
 from nbgrad.kernels.matmul import Plan
 from nbgrad.kernels.memory import maker
 from nbgrad.ops.apply import apply
+from nbgrad.ops.dims import axis
 from nbgrad.ops.elementwise import reduce_to
 from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.op import Op
@@ -94,9 +95,13 @@ class Product(Planned):
     def added(self, node: Node, k: int, a: Tensor, b: Tensor, attrs: tuple) -> bool:
         """Let the kernel add the gradient of input k to the sum it is part of; False if it cannot."""
         nxt = node.next[k]
-        total = None if nxt is None or state.grad or node.hooks is not None else sum_for(nxt)
-        if total is None:
+        if nxt is None or state.grad or node.hooks is not None:
             return False
+        with LEAVES:
+            total = sum_for(nxt)
+            return total is not None and self._add(total, a, b, attrs)
+
+    def _add(self, total: Tensor, a: Tensor, b: Tensor, attrs: tuple) -> bool:
         key = (a._layout, b._layout, attrs)
         found = self.sums.get(key, ...)
         if found is ...:
@@ -263,9 +268,12 @@ def _check_batches(a: Layout, b: Layout) -> None:
     _check_dtype(a, b)
 
 
-def _check_stacks(batch1: Tensor, batch2: Tensor) -> None:
+def _check_stacks(batch1: Tensor, batch2: Tensor, added: bool = False) -> None:
     for name, t in (("batch1", batch1), ("batch2", batch2)):
         if len(t._layout.shape) != 3:
+            if added:
+                axis(batch1, 1)
+                axis(batch2, 2)
             raise RuntimeError(f"{name} must be a 3D tensor")
     _check_batches(batch1._layout, batch2._layout)
 
@@ -436,7 +444,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta=1, alpha=1) -> Tens
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta=1, alpha=1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2 for stacks (b, m, k) and (b, k, n)."""
     expect_tensor("baddbmm", input=input, batch1=batch1, batch2=batch2)
-    _check_stacks(batch1, batch2)
+    _check_stacks(batch1, batch2, added=True)
     a, b = batch1._layout, batch2._layout
     _check_addend(input._layout, a, b, (*a.shape[:2], b.shape[2]))
     return apply(BADDBMM, (input, batch1, batch2), (False, False, beta, alpha))

@@ -28,6 +28,7 @@ from nbgrad.ops import (
     linalg,
     mask,
     matmul,
+    noise,
     norm,
     overwrite,
     pad,
@@ -49,6 +50,7 @@ from nbgrad.ops import (
     sort,
     special,
     statistics,
+    vector_norm,
     write,
 )
 from nbgrad.ops.elementwise import OPS, accumulate_
@@ -83,7 +85,7 @@ FUNCTIONS: dict = {
     "fill": write.fill, "fill_": write.fill_, "zero_": write.zero_, "clone": clone,
     "detach": Tensor.detach,
     "broadcast_to": shape.expand,
-    **reductions.FUNCTIONS, **statistics.FUNCTIONS, **activations.FUNCTIONS,
+    **reductions.FUNCTIONS, **vector_norm.FUNCTIONS, **statistics.FUNCTIONS, **activations.FUNCTIONS,
     "reshape": shape.reshape, "permute": shape.permute, "transpose": shape.transpose,
     "swapaxes": shape.transpose, "t": shape.t_, "movedim": shape.movedim, "squeeze": shape.squeeze,
     "unsqueeze": shape.unsqueeze, "narrow": shape.narrow, "select": shape.select,
@@ -104,7 +106,7 @@ PACKAGE_ONLY: dict = {
     **join.PACKAGE_ONLY, **copies.PACKAGE_ONLY, **diagonals.PACKAGE_ONLY, **arrange.PACKAGE_ONLY,
     **create.PACKAGE_ONLY, **ranges.PACKAGE_ONLY, **inquiry.PACKAGE_ONLY,
     "result_type": special.result_type, **special.PACKAGE_ONLY, **statistics.PACKAGE_ONLY,
-    **activations.PACKAGE_ONLY,
+    **activations.PACKAGE_ONLY, **noise.FUNCTIONS,
     **random.PACKAGE_ONLY, **generator.PACKAGE_ONLY, **dropout.PACKAGE_ONLY,
     **einsum.PACKAGE_ONLY, **linalg.PACKAGE_ONLY, **distance.PACKAGE_ONLY, **rearrange.FUNCTIONS,
     **pad.PACKAGE_ONLY, **conv.FUNCTIONS, **pool.FUNCTIONS, **pool_adaptive.FUNCTIONS, **norm.FUNCTIONS,
@@ -114,29 +116,43 @@ PACKAGE_ONLY: dict = {
 
 #: functions that write into `out=`, which only the package's form does
 _WRITING = {name for name in (
-    *_rows, *ALIASES, *reductions.FUNCTIONS, *statistics.FUNCTIONS, *matmul.FUNCTIONS,
-    *product_sums.FUNCTIONS,
+    *_rows, *ALIASES, *reductions.FUNCTIONS, *vector_norm.FUNCTIONS, *statistics.FUNCTIONS,
+    *matmul.FUNCTIONS, *product_sums.FUNCTIONS,
     *softmax.FUNCTIONS, *scan.FUNCTIONS, *sort.FUNCTIONS) if not name.endswith("_")} - {
     "relu", "isnan", "isinf", "isfinite", "isclose", "allclose", "equal", "rsub", "isreal",
     "count_nonzero", "conj", "resolve_conj", "resolve_neg", "var_mean", "std_mean"}
 
 
-def _flexible(name: str, function, into: bool = False):
-    """A function that takes NumPy's names and `out=`, if it has arguments that have such names."""
-    if not isfunction(function) or not (into or "dim" in function.__code__.co_varnames):
+#: modules whose functions take so long that their arguments are looked at before every call
+_SLOW = {"arrange", "decompose", "diagonals", "join", "product_sums", "scan", "search", "solve", "sort",
+         "statistics"}
+
+
+def _flexible(name: str, function, package: bool = False):
+    """A function that takes NumPy's names and `out=`, and tells which argument is wrong.
+
+    Methods without arguments that have such names, rows and generators, which tell for themselves,
+    stay as they are: a frame more would be felt.
+    """
+    if not isfunction(function):
         return function
-    return keywords.flexible(name, function, into)
+    module = function.__module__.rpartition(".")[2]
+    into, slow = package and name in _WRITING, module in _SLOW
+    if into or slow or "dim" in function.__code__.co_varnames or (
+            package and (module not in ("pointwise", "generator") or name.endswith("_"))):
+        return keywords.flexible(name, function, into, slow)
+    return function
 
 
 #: name -> function as `nbgrad.<name>`
-PACKAGE = {name: _flexible(name, f, name in _WRITING)
-           for name, f in (PACKAGE_ONLY | FUNCTIONS).items()}
+PACKAGE = {name: _flexible(name, f, True) for name, f in (PACKAGE_ONLY | FUNCTIONS).items()}
 interop.FUNCTIONS.update(PACKAGE)
 
 
 def _as(make):
     """A method that takes its shape or dtype from another tensor."""
     def method(self: Tensor, other: Tensor) -> Tensor:
+        expect_tensor(method.__name__, other=other)
         return make(self, other)
     return method
 
@@ -150,7 +166,12 @@ def _cast(dtype):
 
 def _type(self: Tensor, dtype=None):
     """The name of the tensor's type, or the tensor as another dtype."""
-    return f"torch.{self.dtype.legacy}Tensor" if dtype is None else write.to(self, dtype)
+    if dtype is None:
+        return f"torch.{self.dtype.legacy}Tensor"
+    named = {f"torch.{d.legacy}Tensor": d for d in dtypes.ALL}
+    if isinstance(dtype, str) and dtype not in named:
+        raise ValueError(f"invalid type: '{dtype}'")
+    return write.to(self, named.get(dtype, dtype))
 
 
 def _cuda(self: Tensor, device=None) -> Tensor:

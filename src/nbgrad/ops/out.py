@@ -9,7 +9,7 @@ import warnings
 from nbgrad.engine.mode import state
 from nbgrad.kernels import memory
 from nbgrad.kernels.layout import layout
-from nbgrad.ops.elementwise import can_cast
+from nbgrad.ops.elementwise import refuse_cast
 from nbgrad.ops.write import copy_
 from nbgrad.tensor import Tensor
 
@@ -40,7 +40,7 @@ def with_keywords(call, function, *more):
 def store(name: str, out: Tensor, result: Tensor) -> Tensor:
     """Write a result into `out`, made as large as the result first; no gradient passes."""
     expect_out(name, out, result)
-    refuse_cast(result, out)
+    refuse_cast(result.dtype, out.dtype)
     receive(out, result.detach())
     return out
 
@@ -52,14 +52,6 @@ def expect_out(name: str, out: Tensor, *operands) -> None:
     if state.grad and any(isinstance(t, Tensor) and t.requires_grad for t in (out, *operands)):
         raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic "
                            "differentiation, but one of the arguments requires grad.")
-
-
-def refuse_cast(result: Tensor, out: Tensor) -> None:
-    """RuntimeError where the dtype of `out` is of a lower category than the result's."""
-    own, given = result._layout.dtype, out._layout.dtype
-    if not can_cast(own, given):
-        raise RuntimeError(f"result type {own.legacy} can't be cast to the desired output type "
-                           f"{given.legacy}")
 
 
 def receive(out: Tensor, result: Tensor) -> None:

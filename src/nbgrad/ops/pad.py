@@ -181,6 +181,9 @@ def _own_entries(x: Tensor, sides: tuple[int, ...], pairs, mode: str) -> Tensor:
             "  - 2D or 3D input: padding size = 2 (pads last dimension)\n"
             "  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)\n"
             "  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)")
+    if mode != "circular" and 0 in shape[len(shape) - len(sides) // 2 - 1:]:
+        raise RuntimeError("Expected a tensor with possibly 0 batch size and other non-zero "
+                           f"dimensions for input, but got {list(shape)}")
     for d, (n, (a, b)) in enumerate(zip(shape, pairs)):
         if mode == "reflect" and max(a, b) >= n and (a or b):
             raise RuntimeError(
@@ -191,7 +194,7 @@ def _own_entries(x: Tensor, sides: tuple[int, ...], pairs, mode: str) -> Tensor:
             raise RuntimeError("Negative padding value is resulting in an empty dimension")
         if mode == "circular" and max(a, b) > rest:
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if mode != "circular" and (a or b) and (n + a + b < 1 or n == 0):
+        if mode != "circular" and (a or b) and n + a + b < 1:
             raise RuntimeError(f"pad: padding ({a}, {b}) leaves nothing of dimension {d} of input "
                                f"{list(shape)}")
         if min(a, b) < 0:

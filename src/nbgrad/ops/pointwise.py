@@ -160,17 +160,17 @@ def _scaled(name: str, suffix: str):
     return function
 
 
-def check_factor(alpha, *operands) -> None:
+def check_factor(alpha, *operands, name: str = "alpha") -> None:
     """A factor must be a number that the operands' dtype holds."""
     if number(alpha) is None:
-        raise TypeError(f"argument 'alpha' must be Number, not {type(alpha).__name__}")
+        raise TypeError(f"argument '{name}' must be Number, not {type(alpha).__name__}")
     category = max(v._layout.dtype.category if isinstance(v, Tensor) else
                    dtypes.of_number(v).category for v in operands)
     if isinstance(alpha, float) and category < 2:
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point "
-                           "number.")
+        raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating "
+                           "point number.")
     if isinstance(alpha, bool) and category > 0:
-        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+        raise RuntimeError(f"Boolean {name} only supported for Boolean results.")
 
 
 for _name in ("add", "sub"):

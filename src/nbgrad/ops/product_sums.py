@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nbgrad.ops.family import expect_tensor, number
+from nbgrad.ops.dims import axis
+from nbgrad.ops.elementwise import refuse_cast
 from nbgrad.ops.matmul import addmm, baddbmm, bmm, check_addmv, mv, outer
+from nbgrad.ops.pointwise import check_factor
+from nbgrad.ops.shape import expand
 from nbgrad.ops.write import copy_, fill
 from nbgrad.tensor import Tensor
 
 
 def _added(input: Tensor, product: Tensor, beta, alpha) -> Tensor:
     for name, v in (("beta", beta), ("alpha", alpha)):
-        if number(v) is None:
-            raise TypeError(f"argument '{name}' must be Number, not {type(v).__name__}")
+        check_factor(v, input, product, name=name)
+    if input._layout.shape != product._layout.shape:
+        input = expand(input, product._layout.shape)
     product = product if alpha == 1 else product * alpha
     if beta == 0:  # a NaN of the input counts for nothing
         return fill(input, 0) + product
@@ -22,7 +26,6 @@ def _added(input: Tensor, product: Tensor, beta, alpha) -> Tensor:
 
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta=1, alpha=1) -> Tensor:
     """beta * input + alpha * mat @ vec."""
-    expect_tensor("addmv", input=input, mat=mat, vec=vec)
     own, a, v = input._layout.shape, mat._layout.shape, vec._layout.shape
     check_addmv(input._layout, mat._layout, vec._layout)
     if len(a) == 2 and len(v) == 1 and (a[1] != v[0] or own not in ((), (1,), a[:1])):
@@ -33,6 +36,11 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta=1, alpha=1) -> Tensor
 
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta=1, alpha=1) -> Tensor:
     """beta * input + alpha * the sum of all products of two stacks, (b, m, k) and (b, k, n)."""
+    axis(batch1, 1)
+    axis(batch2, 2)
+    if input._layout.dtype is not batch1._layout.dtype:
+        raise RuntimeError("self and mat2 must have the same dtype, but got "
+                           f"{input._layout.dtype.legacy} and {batch1._layout.dtype.legacy}")
     return _added(input, bmm(batch1, batch2).sum(0), beta, alpha)
 
 
@@ -53,6 +61,7 @@ def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if made._layout.shape != input._layout.shape:
             raise RuntimeError(f"{change.__name__}: the product has shape {list(made.shape)}, which "
                                f"does not fit into {list(input.shape)}")
+        refuse_cast(made._layout.dtype, input._layout.dtype)
         return copy_(input, made)
 
     change.__name__ = change.__qualname__ = f"{function.__name__}_"

@@ -9,7 +9,7 @@ import numpy as np
 from nbgrad import dtypes, printing
 from nbgrad.engine.saved import Counter
 from nbgrad.kernels.layout import Layout, layout
-from nbgrad.ops import shape
+from nbgrad.ops import arrange, shape
 from nbgrad.tensor import AccumulateGrad, Tensor
 
 
@@ -33,6 +33,9 @@ def _iter(self: Tensor):
 
 
 def _contains(self: Tensor, value) -> bool:
+    if not isinstance(value, (Tensor, int, float, bool)):
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+                           f"{type(value)}.")
     return bool((self == value).any())
 
 
@@ -96,8 +99,13 @@ def _deepcopy(self: Tensor, memo: dict) -> Tensor:
     return made
 
 
+def _reversed(self: Tensor) -> Tensor:
+    return arrange.flip(self, 0) if self._layout.shape else self
+
+
 METHODS = {
-    "__bool__": _bool, "__index__": _index, "__iter__": _iter, "__contains__": _contains,
+    "__bool__": _bool, "__index__": _index, "__iter__": _iter, "__reversed__": _reversed,
+    "__contains__": _contains,
     "__format__": _format, "__repr__": _repr, "__reduce_ex__": _reduce, "__copy__": _copy,
     "__deepcopy__": _deepcopy,
     "__hash__": object.__hash__,

@@ -11,7 +11,7 @@ from nbgrad import dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.ops.dims import whole
 from nbgrad.ops.factory import default, factory
-from nbgrad.ops.family import number
+from nbgrad.ops.family import number, users_line
 from nbgrad.ops.op import wrap
 from nbgrad.tensor import Tensor
 
@@ -71,7 +71,7 @@ def range(start=0, end=None, step=1, *, dtype=None) -> Tensor:
     """`start`, `start + step`, … up to `end`, which is included (deprecated: use arange)."""
     warnings.warn("torch.range is deprecated and will be removed in a future release because its "
                   "behavior is inconsistent with Python's range builtin. Instead, use torch.arange, "
-                  "which produces values in [start, end).", UserWarning, stacklevel=3)
+                  "which produces values in [start, end).", UserWarning, stacklevel=users_line())
     if end is None:
         start, end = 0, start
     start, end, step = _numbers("range", start, end, step)

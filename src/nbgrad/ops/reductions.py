@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.dtypes import dtype as DType
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node
 from nbgrad.engine.saved import unpack
@@ -19,7 +20,8 @@ from nbgrad.kernels.cpu.extremum import extremum
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.kernels.memory import empty, maker
-from nbgrad.ops.apply import apply
+from nbgrad.ops.apply import apply, unrecorded
+from nbgrad.ops.dims import Dims, Sizes, whole
 from nbgrad.ops.elementwise import OPS, _Derived, _value, write
 from nbgrad.ops.family import expect_tensor, named
 from nbgrad.ops.op import Op, wrap
@@ -33,6 +35,10 @@ def axes(t: Tensor, dim) -> tuple[int, ...]:
         return _axes(len(t._layout.shape), tuple(dim) if type(dim) is list else dim)
     except AttributeError:
         expect_tensor("reduction", input=t)
+        raise
+    except TypeError:
+        if isinstance(dim, Tensor):
+            return axes(t, whole(dim, "dim"))
         raise
 
 
@@ -53,6 +59,8 @@ def _axes(rank: int, dim) -> tuple[int, ...]:
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
     found: list[int] = []
     for d in dims:
+        if type(d) is bool:
+            raise TypeError("argument 'dim' must be int or tuple of ints, not bool")
         if not -max(rank, 1) <= d < max(rank, 1):
             raise IndexError(f"Dimension out of range (expected to be in range of "
                              f"[{-max(rank, 1)}, {max(rank, 1) - 1}], but got {d})")
@@ -102,6 +110,8 @@ class Reduce(Op):
 
     def _plan(self, given: Layout, attrs: tuple) -> tuple:
         reduced, keepdim, *params = attrs
+        if type(keepdim) is not bool:
+            raise TypeError(f"argument 'keepdim' must be bool, not {type(keepdim).__name__}")
         compute, result = self.dtypes(given.dtype)
         run = kernels.plan(self.table.name, given, reduced, compute, result, tuple(params))
         shape = keep(given.shape, reduced) if keepdim else tuple(
@@ -208,7 +218,7 @@ class Prod(Reduce):
         flat = x.permute(order).reshape(*(shape[k] for k in kept), n)
         others = _product_of_others(flat)
         full = grad.reshape(*(shape[k] for k in kept), 1) * others
-        full = full.reshape(*(shape[k] for k in order))
+        full = full.reshape(tuple(shape[k] for k in order))
         return full.permute(tuple(order.index(k) for k in range(len(shape))))
 
 
@@ -236,9 +246,6 @@ MAX_ALL, MIN_ALL = Reduce("amax", "MaxBackward1"), Reduce("amin", "MinBackward1"
 ALL, ANY, COUNT = Reduce("all", "All"), Reduce("any", "Any"), Reduce("count_nonzero", "Count")
 VAR = Reduce("var", "Var")
 LOGSUMEXP = Reduce("logsumexp", "Logsumexp")
-NORMS = {1.0: Reduce("norm1", "Norm"), 2.0: Reduce("norm2", "LinalgVectorNorm"),
-         0.0: Reduce("norm0", "Norm")}
-NORM_P = Reduce("normp", "Norm")
 
 
 def _float_input(t: Tensor, name: str, dtype=None) -> Tensor:
@@ -261,7 +268,8 @@ def _counted(op: Op, input: Tensor, reduced: tuple[int, ...], keepdim: bool, dty
     return found if found._layout.dtype is dtype else found.to(dtype)
 
 
-def sum_(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+def sum_(input: Tensor, dim: Dims | None = None, keepdim: bool = False, *,
+         dtype: DType | None = None) -> Tensor:
     """Sum over `dim` (all axes where None); ints and bools give int64.
 
     Example:
@@ -275,13 +283,15 @@ def sum_(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tenso
     return apply(op, (input,), (axes(input, dim), keepdim))
 
 
-def mean(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+def mean(input: Tensor, dim: Dims | None = None, keepdim: bool = False, *,
+         dtype: DType | None = None) -> Tensor:
     """Mean over `dim` (all axes where None)."""
     input = _float_input(input, "mean", dtype)
     return apply(MEAN if dim is None else MEAN_DIM, (input,), (axes(input, dim), keepdim))
 
 
-def prod(input: Tensor, dim=None, keepdim: bool = False, *, dtype=None) -> Tensor:
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *,
+         dtype: DType | None = None) -> Tensor:
     """Product over `dim` (all axes where None)."""
     reduced = axes(input, None) if dim is None else one_axis(input, dim)
     if dim is None and keepdim:
@@ -300,14 +310,14 @@ def _nonempty(t: Tensor, reduced, name: str, dim=0) -> None:
             raise IndexError(f"{name}(): Expected reduction dim {k} to have non-zero size.")
 
 
-def amax(input: Tensor, dim=(), keepdim: bool = False) -> Tensor:
+def amax(input: Tensor, dim: Dims | None = (), keepdim: bool = False) -> Tensor:
     """Maximum over `dim`; ties share the gradient evenly."""
     reduced = axes(input, dim)
     _nonempty(input, reduced, "amax", dim)
     return apply(AMAX, (input,), (reduced, keepdim))
 
 
-def amin(input: Tensor, dim=(), keepdim: bool = False) -> Tensor:
+def amin(input: Tensor, dim: Dims | None = (), keepdim: bool = False) -> Tensor:
     """Minimum over `dim`; ties share the gradient evenly."""
     reduced = axes(input, dim)
     _nonempty(input, reduced, "amin", dim)
@@ -364,6 +374,8 @@ def _extreme(t: Tensor, name: str, dim, keepdim, whole: Op, along: Op, binary: s
                                "== 0. Specify the reduction dim with the 'dim' argument.")
         return apply(whole, (t,), (reduced, False))
     reduced = one_axis(t, dim)
+    if type(keepdim) is not bool:
+        raise TypeError(f"{name}(): argument 'keepdim' must be bool, not {type(keepdim).__name__}")
     _nonempty(t, reduced, name)
     return _RESULTS[name](*apply(along, (t,), (reduced, keepdim)))
 
@@ -371,13 +383,15 @@ def _extreme(t: Tensor, name: str, dim, keepdim, whole: Op, along: Op, binary: s
 _RESULTS = {name: named(name) for name in ("max", "min", "topk", "sort")}
 
 
-def max_(input: Tensor, dim=None, keepdim: bool = False, *, other=None):
+def max_(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *,
+         other: Tensor | None = None):
     """The maximum of all, or (values, indices) along `dim`, or elementwise with another tensor."""
     dim = other if dim is None else dim
     return _extreme(input, "max", dim, keepdim, MAX_ALL, MAX_DIM, "maximum")
 
 
-def min_(input: Tensor, dim=None, keepdim: bool = False, *, other=None):
+def min_(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *,
+         other: Tensor | None = None):
     """The minimum of all, or (values, indices) along `dim`, or elementwise with another tensor."""
     dim = other if dim is None else dim
     return _extreme(input, "min", dim, keepdim, MIN_ALL, MIN_DIM, "minimum")
@@ -387,7 +401,7 @@ def _arg(t: Tensor, dim, keepdim: bool, largest: bool, name: str) -> Tensor:
     expect_tensor(name, input=t)
     if t._layout.dtype is dtypes.bool_:
         raise RuntimeError(f"{name}(): does not support bool input")
-    if not isinstance(keepdim, int):
+    if type(keepdim) is not bool:
         raise TypeError(f"{name}(): argument 'keepdim' must be bool, not {type(keepdim).__name__}")
     if t._layout.dtype.half:
         t = t.detach().float()
@@ -406,25 +420,25 @@ def _arg(t: Tensor, dim, keepdim: bool, largest: bool, name: str) -> Tensor:
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first maximum along `dim`, or in the flattened tensor."""
-    return _arg(input, dim, keepdim, True, "argmax")
+    return unrecorded("argmax", (input,), _arg(input, dim, keepdim, True, "argmax"))
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first minimum along `dim`, or in the flattened tensor."""
-    return _arg(input, dim, keepdim, False, "argmin")
+    return unrecorded("argmin", (input,), _arg(input, dim, keepdim, False, "argmin"))
 
 
-def all_(input: Tensor, dim=None, keepdim: bool = False) -> Tensor:
+def all_(input: Tensor, dim: int | Sizes | None = None, keepdim: bool = False) -> Tensor:
     """Whether all entries along `dim` are true."""
     return apply(ALL, (input,), (axes(input, dim), keepdim))
 
 
-def any_(input: Tensor, dim=None, keepdim: bool = False) -> Tensor:
+def any_(input: Tensor, dim: int | Sizes | None = None, keepdim: bool = False) -> Tensor:
     """Whether any entry along `dim` is true."""
     return apply(ANY, (input,), (axes(input, dim), keepdim))
 
 
-def count_nonzero(input: Tensor, dim=None) -> Tensor:
+def count_nonzero(input: Tensor, dim: int | Sizes | None = None) -> Tensor:
     """How many entries along `dim` are not zero."""
     return apply(COUNT, (input,), (axes(input, dim), False))
 
@@ -436,11 +450,15 @@ def _correction(dim, unbiased, correction):
     if unbiased is not None:
         if correction is not None:
             raise TypeError("var(): unbiased and correction say the same: give one of them")
+        if type(unbiased) is not bool:
+            raise TypeError(f"argument 'unbiased' must be bool, not {type(unbiased).__name__}")
         correction = int(unbiased)
     return dim, float(1 if correction is None else correction)
 
 
-def var_(input: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:
+def var_(input: Tensor, dim: Dims | bool | None = None,
+         unbiased: bool | None = None, keepdim: bool = False, *,
+         correction: float | None = None) -> Tensor:
     r"""Variance: sum((x - mean)^2) / (n - correction), with correction 1 by default."""
     input = _float_input(input, "var")
     dim, c = _correction(dim, unbiased, correction)
@@ -471,55 +489,38 @@ class Std(Reduce):
 STD = Std("var", "Std")
 
 
-def std(input: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None) -> Tensor:
+def std(input: Tensor, dim: Dims | bool | None = None,
+        unbiased: bool | None = None, keepdim: bool = False, *,
+        correction: float | None = None) -> Tensor:
     """Standard deviation: the square root of `var`."""
     input = _float_input(input, "std")
     dim, c = _correction(dim, unbiased, correction)
     return apply(STD, (input,), (axes(input, dim), keepdim, c))
 
 
-def var_mean(input: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None):
+def var_mean(input: Tensor, dim: Dims | bool | None = None,
+             unbiased: bool | None = None, keepdim: bool = False, *,
+             correction: float | None = None):
     """(var, mean) over `dim`."""
     d, _ = _correction(dim, unbiased, correction)
     return var_(input, dim, unbiased, keepdim, correction=correction), mean(input, d, keepdim)
 
 
-def std_mean(input: Tensor, dim=None, unbiased=None, keepdim: bool = False, *, correction=None):
+def std_mean(input: Tensor, dim: Dims | bool | None = None,
+             unbiased: bool | None = None, keepdim: bool = False, *,
+             correction: float | None = None):
     """(std, mean) over `dim`."""
     d, _ = _correction(dim, unbiased, correction)
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, d, keepdim)
 
 
-def logsumexp(input: Tensor, dim, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim`, computed without overflow."""
+    if dim is None:
+        raise TypeError("logsumexp(): argument 'dim' must be tuple of ints, not NoneType")
     if input._layout.dtype.category < 2:
         input = input.to(dtypes.get_default_dtype())
     return apply(LOGSUMEXP, (input,), (axes(input, dim), keepdim))
-
-
-def norm(input: Tensor, p="fro", dim=None, keepdim: bool = False, dtype=None) -> Tensor:
-    """The p-norm over `dim`: (sum |x|^p)^(1/p); maximum for p = inf, count of nonzeros for 0."""
-    expect_tensor("norm", input=input)
-    for d in (input._layout.dtype, dtypes.as_dtype(dtype or input._layout.dtype)):
-        if d.category < 2:
-            raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as "
-                               f"input. Got {d.legacy}")
-    input = input if dtype is None else input.to(dtype)
-    if isinstance(p, str) and p != "fro":
-        raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
-    order = 2.0 if p in ("fro", None) else float(p)
-    reduced = axes(input, dim)
-    if math.isinf(order):
-        empty = [k for k in reduced if input._layout.shape[k] == 0]
-        if empty:
-            raise RuntimeError(f"linalg.vector_norm cannot compute the {order} norm on the dimension "
-                               f"{empty[0]} because this dimension is empty and the operation does "
-                               "not have an identity")
-        absolute = apply(OPS["abs"], (input,))
-        return amax(absolute, reduced, keepdim) if order > 0 else amin(absolute, reduced, keepdim)
-    op = NORMS.get(order)
-    return apply(op, (input,), (reduced, keepdim)) if op else \
-        apply(NORM_P, (input,), (reduced, keepdim, order))
 
 
 def sum_to_size(t: Tensor, *size) -> Tensor:
@@ -538,5 +539,4 @@ def sum_to_size(t: Tensor, *size) -> Tensor:
 
 FUNCTIONS = {"sum": sum_, "max": max_, "min": min_, "all": all_, "any": any_, "var": var_} | {
     f.__name__: f for f in (
-        mean, prod, amax, amin, argmax, argmin, std, var_mean, std_mean, logsumexp, norm,
-        count_nonzero)}
+        mean, prod, amax, amin, argmax, argmin, std, var_mean, std_mean, logsumexp, count_nonzero)}

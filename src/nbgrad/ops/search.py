@@ -9,7 +9,6 @@ import numpy as np
 from nbgrad.kernels.cpu.index import first_out_of_range
 from nbgrad.kernels.cpu.search import search
 from nbgrad.kernels.cpu.sort import sort
-from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.op import wrap
 from nbgrad.ops.shape import axis
 from nbgrad.tensor import Tensor
@@ -30,7 +29,6 @@ def searchsorted(sorted_sequence: Tensor, input, *, out_int32: bool = False, rig
         >>> nbgrad.searchsorted(nbgrad.tensor([1.0, 3.0, 5.0]), nbgrad.tensor([3.0, 9.0]))
         tensor([1, 3])
     """
-    expect_tensor("searchsorted", sorted_sequence=sorted_sequence)
     if side not in (None, "left", "right"):
         raise RuntimeError("torch.searchsorted(): side can only be 'left' or 'right' but got "
                            f"{side}")
@@ -84,7 +82,6 @@ def _in_order(bounds: np.ndarray, sorter: Tensor) -> np.ndarray:
 def bucketize(input, boundaries: Tensor, *, out_int32: bool = False,
               right: bool = False) -> Tensor:
     """`searchsorted` with the values first, among `boundaries` (n,)."""
-    expect_tensor("bucketize", boundaries=boundaries)
     if boundaries.dim() != 1:
         raise RuntimeError("torch.searchsorted(): boundaries tensor must be 1 dimension, but got "
                            f"dim({boundaries.dim()})")
@@ -104,7 +101,6 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
         >>> nbgrad.unique(nbgrad.tensor([3, 1, 3]))
         tensor([1, 3])
     """
-    expect_tensor("unique", input=input)
     x = input._array()
     if dim is not None:
         d = axis(input, dim)
@@ -120,7 +116,6 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False,
                        dim: int | None = None):
     """The entries, or the parts along `dim`, that differ from the one before."""
-    expect_tensor("unique_consecutive", input=input)
     x = input._array()
     d = 0 if dim is None else axis(input, dim)
     lines = np.moveaxis(x.reshape(-1) if dim is None else np.atleast_1d(x), d, 0)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from nbgrad.dtypes import dtype as DType
 from nbgrad.ops.apply import apply, view, views
-from nbgrad.ops.dims import axes, axis, infer_size, sizes, whole
+from nbgrad.ops.dims import Sizes, axes, axis, infer_size, sizes, whole
 from nbgrad.ops.elementwise import OPS, promote
 from nbgrad.ops.views import (
     CAT,
@@ -120,8 +120,10 @@ def _h(input: Tensor) -> Tensor:
     return transpose(input, 0, -1)
 
 
-def movedim(input: Tensor, source, destination) -> Tensor:
+def movedim(input: Tensor, source: int | Sizes, destination: int | Sizes) -> Tensor:
     """Axes `source` moved to the places `destination`, the others in their order."""
+    if isinstance(source, int) != isinstance(destination, int):
+        raise TypeError("movedim(): source and destination must be two ints or two tuples of ints")
     source = (source,) if isinstance(source, int) else tuple(source)
     destination = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(source) != len(destination):
@@ -161,7 +163,7 @@ def expand(input: Tensor, *shape, size=None) -> Tensor:
     return view(EXPAND, input, (tuple(final),))
 
 
-def squeeze(input: Tensor, dim=None) -> Tensor:
+def squeeze(input: Tensor, dim: int | Sizes | None = None) -> Tensor:
     """Without axes of size 1, all of them or those in `dim`."""
     if dim is None:
         dims = tuple(range(input.dim()))
@@ -177,7 +179,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return view(UNSQUEEZE, input, (axis(input, dim, 1),))
 
 
-def narrow(input: Tensor, dim: int, start, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     """`length` entries along `dim`, from `start` (a number or a 0-dim tensor) on."""
     if isinstance(start, Tensor) and (start._layout.shape or start._layout.dtype.category != 1):
         raise RuntimeError("start must be an 0-dim integral Tensor.")
@@ -240,15 +242,14 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, own[:a] + (math.prod(own[a:b + 1]),) + own[b + 1:])
 
 
-def unflatten(input: Tensor, dim: int, sizes) -> Tensor:
+def unflatten(input: Tensor, dim: int, sizes: Sizes) -> Tensor:
     """One axis cut into several of these sizes, one of which may be -1."""
     d = axis(input, dim)
     own = input._layout.shape
-    if not isinstance(sizes, (tuple, list)):
-        raise TypeError("unflatten(): argument 'sizes' (position 3) must be tuple of ints, not "
-                        f"{type(sizes).__name__}")
     if not sizes:
         raise RuntimeError("unflatten: sizes must be non-empty")
+    if not own:
+        raise RuntimeError("unflatten got an unexpected error: the tensor has no dimensions")
     cut = tuple(whole(n, "sizes") for n in sizes)
     if -1 not in cut and math.prod(cut) != own[d]:
         raise RuntimeError(f"unflatten: Provided sizes {list(cut)} don't multiply up to the size of "
@@ -271,13 +272,16 @@ def _equal_parts(n: int, size: int) -> tuple[int, ...]:
     return (*parts, n - sum(parts)) if sum(parts) < n or not parts else tuple(parts)
 
 
-def split(input: Tensor, split_size_or_sections, dim: int = 0) -> tuple[Tensor, ...]:
+def split(input: Tensor, split_size_or_sections: int | Sizes,
+          dim: int = 0) -> tuple[Tensor, ...]:
     """Consecutive parts along `dim`, of one size or of the sizes given."""
+    if not input._layout.shape:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
     d = axis(input, dim)
     n = input._layout.shape[d]
     size = split_size_or_sections
-    if isinstance(size, int):
-        return views(SPLIT, input, (_equal_parts(n, size), d))
+    if not isinstance(size, (tuple, list)):
+        return views(SPLIT, input, (_equal_parts(n, whole(size, "split_size")), d))
     parts = list(size)
     if sum(parts) != n or any(p < 0 for p in parts):
         raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input "
@@ -287,6 +291,8 @@ def split(input: Tensor, split_size_or_sections, dim: int = 0) -> tuple[Tensor, 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` parts of equal size along `dim`."""
+    if type(chunks) is not int:
+        chunks = whole(chunks, "chunks")
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     n = input._layout.shape[axis(input, dim)]

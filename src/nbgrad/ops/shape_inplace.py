@@ -6,6 +6,7 @@ from nbgrad.engine.mode import enable_grad, state
 from nbgrad.engine.node import hooks_of
 from nbgrad.ops.apply import _check_writable, view
 from nbgrad.ops.dims import axes, axis, sizes
+from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.out import resize
 from nbgrad.ops.shape import t_
 from nbgrad.ops.views import AS_STRIDED, SQUEEZE, T_OP, TRANSPOSE, UNSQUEEZE
@@ -78,6 +79,7 @@ def resize_(input: Tensor, *shape, size=None, memory_format=None) -> Tensor:
 
 def resize_as_(input: Tensor, the_template: Tensor, *, memory_format=None) -> Tensor:
     """`resize_` to the shape of another tensor."""
+    expect_tensor("resize_as_", the_template=the_template)
     return resize_(input, the_template._layout.shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nbgrad.dtypes import dtype as DType
 from nbgrad.engine.mode import state
 from nbgrad.kernels.cpu import softmax as kernels
 from nbgrad.ops.apply import apply
@@ -73,13 +74,13 @@ LOG_SOFTMAX, LOG_SOFTMAX_BACKWARD = LogSoftmax(), LogSoftmaxBackward()
 
 def _run(op: Op, name: str, input: Tensor, dim: int, dtype) -> Tensor:
     expect_tensor(name, input=input)
-    input = input if dtype is None else input.to(dtype)
+    input = input if dtype is None else input.to(dtype=dtype)
     dim = axis(input, dim)
     expect_float(f"{name}_lastdim_kernel_impl", input._layout)
     return apply(op, (input,), (dim,))
 
 
-def softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
+def softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`, in `dtype` where given.
 
     Example:
@@ -91,7 +92,7 @@ def softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
     return _run(SOFTMAX, "softmax", input, dim, dtype)
 
 
-def log_softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
+def log_softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """log(softmax(x)) along `dim`, without overflow."""
     return _run(LOG_SOFTMAX, "log_softmax", input, dim, dtype)
 

@@ -9,7 +9,7 @@ import numpy as np
 from nbgrad import dtypes
 from nbgrad.kernels.cpu import sort as kernels
 from nbgrad.ops.apply import apply
-from nbgrad.ops.family import expect_tensor, named, saved
+from nbgrad.ops.family import named, saved
 from nbgrad.ops.op import Op
 from nbgrad.ops.reductions import _RESULTS
 from nbgrad.ops.scatter import PUT_AT
@@ -76,7 +76,6 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
         >>> nbgrad.sort(nbgrad.tensor([3.0, 1.0, 2.0])).indices
         tensor([1, 2, 0])
     """
-    expect_tensor("sort", input=input)
     op = SORT if stable is None else STABLE
     return _RESULTS["sort"](*apply(op, (input,), (axis(input, dim), bool(descending))))
 
@@ -84,13 +83,11 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, *,
             stable: bool | None = None) -> Tensor:
     """The places of the entries along `dim` in order."""
-    expect_tensor("argsort", input=input)
     return sort(input.detach(), dim, descending).indices
 
 
 def msort(input: Tensor) -> Tensor:
     """The entries in order along the first axis."""
-    expect_tensor("msort", input=input)
     return sort(input, 0).values
 
 
@@ -104,7 +101,6 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         >>> nbgrad.topk(nbgrad.tensor([3.0, 1.0, 2.0]), 2).values
         tensor([3., 2.])
     """
-    expect_tensor("topk", input=input)
     if not isinstance(k, int):
         raise TypeError(f"topk(): argument 'k' (position 2) must be int, not {type(k).__name__}")
     d = axis(input, dim)
@@ -118,7 +114,6 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False):
     """(values, indices) of the `k`-th smallest entries along `dim`, counted from 1."""
-    expect_tensor("kthvalue", input=input)
     d = axis(input, dim)
     shape = input._layout.shape
     if shape and shape[d] == 0:

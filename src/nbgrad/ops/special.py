@@ -7,7 +7,7 @@ import numpy as np
 from nbgrad import dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.ops.apply import apply, apply_
-from nbgrad.ops.elementwise import OPS, Elementwise, can_cast, promote, with_number
+from nbgrad.ops.elementwise import OPS, Elementwise, promote, refuse_cast, with_number
 from nbgrad.ops.family import expect_tensor, named, number, saved
 from nbgrad.ops.op import Op
 from nbgrad.ops.pointwise import FUNCTIONS as PLAIN
@@ -101,7 +101,8 @@ def rsub(input: Tensor, other, *, alpha=1) -> Tensor:
     return _rsub(input, other)
 
 
-def clamp(input: Tensor, min=None, max=None) -> Tensor:
+def clamp(input: Tensor, min: Tensor | float | None = None,
+          max: Tensor | float | None = None) -> Tensor:
     """Values below `min` become `min`, above `max` become `max`; both may be tensors."""
     op, others, bounds = _clamp(input, min, max)
     if bounds:
@@ -110,13 +111,12 @@ def clamp(input: Tensor, min=None, max=None) -> Tensor:
     return op.of(input, *others, attrs=bounds)
 
 
-def clamp_(input: Tensor, min=None, max=None) -> Tensor:
+def clamp_(input: Tensor, min: Tensor | float | None = None,
+           max: Tensor | float | None = None) -> Tensor:
     """`clamp`, in place."""
     op, others, bounds = _clamp(input, min, max)
     common = result_type(input, *others, *bounds)
-    if not can_cast(common, input._layout.dtype):
-        raise RuntimeError(f"result type {common.legacy} can't be cast to the desired output type "
-                           f"{input._layout.dtype.legacy}")
+    refuse_cast(common, input._layout.dtype)
     return apply_(op, input, others, bounds)
 
 
@@ -142,45 +142,46 @@ def _clamp(input: Tensor, low, high) -> tuple[Elementwise, tuple, tuple]:
     return (op, bounds, ()) if tensors else (op, (), tuple(map(number, bounds)))
 
 
-def clamp_min(input: Tensor, min) -> Tensor:
+def clamp_min(input: Tensor, min: Tensor | float) -> Tensor:
     """Values below `min` become `min`."""
     return clamp(input, min)
 
 
-def clamp_min_(input: Tensor, min) -> Tensor:
+def clamp_min_(input: Tensor, min: Tensor | float) -> Tensor:
     """`clamp_min`, in place."""
     return clamp_(input, min)
 
 
-def clamp_max(input: Tensor, max) -> Tensor:
+def clamp_max(input: Tensor, max: Tensor | float) -> Tensor:
     """Values above `max` become `max`."""
     return clamp(input, None, max)
 
 
-def clamp_max_(input: Tensor, max) -> Tensor:
+def clamp_max_(input: Tensor, max: Tensor | float) -> Tensor:
     """`clamp_max`, in place."""
     return clamp_(input, None, max)
 
 
 def nan_to_num(input: Tensor, nan: float | None = 0.0, posinf=None, neginf=None) -> Tensor:
     """NaN and infinities replaced, by 0 and the dtype's extremes by default."""
-    if input._layout.dtype.category < 2:
-        return input.clone()
-    return apply(OPS["nan_to_num"], (input,), _repairs(input, nan, posinf, neginf))
+    repairs = _repairs(input, nan, posinf, neginf)
+    return input.clone() if repairs is None else apply(OPS["nan_to_num"], (input,), repairs)
 
 
 def nan_to_num_(input: Tensor, nan: float | None = 0.0, posinf=None, neginf=None) -> Tensor:
     """`nan_to_num`, in place."""
-    if input._layout.dtype.category < 2:
-        return input
-    return apply_(OPS["nan_to_num"], input, (), _repairs(input, nan, posinf, neginf))
+    repairs = _repairs(input, nan, posinf, neginf)
+    return input if repairs is None else apply_(OPS["nan_to_num"], input, (), repairs)
 
 
-def _repairs(input: Tensor, nan, posinf, neginf) -> tuple[float, ...]:
-    info = np.finfo(input._layout.dtype.np)
-    return tuple([_real_number("nan_to_num", name, default if value is None else value)
-                  for name, value, default in (("nan", nan, 0.0), ("posinf", posinf, info.max),
-                                               ("neginf", neginf, info.min))])
+def _repairs(input: Tensor, nan, posinf, neginf) -> tuple[float, ...] | None:
+    """What takes the places of NaN and the infinities; None for integers, which have none."""
+    own = input._layout.dtype
+    info = (own if own.category == 2 else dtypes.float64).limits()
+    found = tuple([_real_number("nan_to_num", name, default if value is None else value)
+                   for name, value, default in (("nan", nan, 0.0), ("posinf", posinf, info.max),
+                                                ("neginf", neginf, info.min))])
+    return found if own.category == 2 else None
 
 
 def _real_number(name: str, argument: str, value) -> float:
@@ -206,14 +207,14 @@ def logit_(input: Tensor, eps: float | None = None) -> Tensor:
 
 def round_(input: Tensor, *, decimals: int | None = None) -> Tensor:
     """The nearest integer, halves to the even one, or the nearest number with so many decimals."""
-    if decimals is None or (type(decimals) is int and decimals == 0):
+    if decimals is None:
         return PLAIN["round"](input)
     return OPS["round_decimals"].one(input, _scales(decimals))
 
 
 def round_in_place(input: Tensor, *, decimals: int | None = None) -> Tensor:
     """`round`, in place."""
-    if decimals is None or (type(decimals) is int and decimals == 0):
+    if decimals is None:
         return PLAIN["round_"](input)
     return apply_(OPS["round_decimals"], input, (), _scales(decimals))
 
@@ -236,7 +237,8 @@ def polygamma(n: int, input: Tensor) -> Tensor:
 
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
-    return input * pow_(2.0, other)
+    made = input * pow_(2.0, other)
+    return made.to(input.dtype) if input.dtype.half and other.dtype.category < 2 else made
 
 
 def ldexp_(input: Tensor, other: Tensor) -> Tensor:
@@ -303,7 +305,7 @@ def frexp(input: Tensor):
     return _FREXP(*apply(FREXP, (input,)))
 
 
-def lerp(input: Tensor, end: Tensor, weight) -> Tensor:
+def lerp(input: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
     """input + weight * (end - input)."""
     _one_float(input, end, weight)
     if isinstance(weight, Tensor):
@@ -311,7 +313,7 @@ def lerp(input: Tensor, end: Tensor, weight) -> Tensor:
     return apply(with_number("lerp", "w"), (input, end), (_real_number("lerp", "weight", weight),))
 
 
-def lerp_(input: Tensor, end: Tensor, weight) -> Tensor:
+def lerp_(input: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
     """`lerp`, in place."""
     _one_float(input, end, weight)
     if isinstance(weight, Tensor):
@@ -426,13 +428,17 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have one shape and the same entries."""
     expect_tensor("equal", input=input, other=other)
     return input._layout.shape == other._layout.shape and bool(
-        np.array_equal(input._array(), other._array()))
+        np.array_equal(input._values(), other._values()))
 
 
 def result_type(*operands) -> DType:
     """The dtype that arithmetic on these tensors and numbers gives."""
     tensors = tuple(v._layout for v in operands if isinstance(v, Tensor))
     plain = tuple(v for v in operands if not isinstance(v, Tensor))
+    for v in plain:
+        if number(v) is None:
+            raise TypeError("result_type(): an operand must be Tensor or Number, not "
+                            f"{type(v).__name__}")
     if tensors:
         return promote(tensors, plain)
     return max((dtypes.of_number(v) for v in plain), key=lambda d: d.category)
