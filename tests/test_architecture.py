@@ -11,7 +11,7 @@ ROOT = Path(nbgrad.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 #: what each floor may import besides itself; a module is on the floor with its longest name
-LEAVES = {"config", "errors", "dtypes", "devices", "printing"}
+LEAVES = {"config", "errors", "dtypes", "devices", "printing", "size"}
 FLOORS = {
     **{leaf: set() for leaf in LEAVES},
     "formulas": set(),

@@ -19,33 +19,12 @@ from nbgrad.engine.provenance import Cuts
 from nbgrad.engine.saved import INFERENCE, Counter, counter_here
 from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
+from nbgrad.size import Size
 
 if TYPE_CHECKING:
     from nbgrad.stubs import Methods
 else:
     Methods = object
-
-
-class Size(tuple):
-    """The shape of a tensor: a tuple that prints as `nbgrad.Size([2, 3])`."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        n = 1
-        for k in self:
-            n *= k
-        return n
-
-    def __repr__(self) -> str:
-        return f"nbgrad.Size([{', '.join(map(str, self))}])"
-
-    def __add__(self, other):
-        return Size(tuple.__add__(self, tuple(other)))
-
-    def __getitem__(self, k):
-        found = tuple.__getitem__(self, k)
-        return Size(found) if isinstance(k, slice) else found
 
 
 class View:
@@ -553,4 +532,4 @@ _NOT_LEAF = (
     "instead. See github.com/pytorch/pytorch/pull/30531 for more informations."
 )
 
-Tensor.__module__ = Size.__module__ = "nbgrad"  # where users know them from
+Tensor.__module__ = "nbgrad"  # where users know it from
