@@ -58,12 +58,14 @@ def explain(loss: Tensor, params: Any) -> Explanation:
     """
     named = _named(params)
     root = loss._node if loss.requires_grad else None
-    ways = {} if root is None else _ways(root)
-    cuts: list[tuple[Cut, Node | None]] = [(cut, node) for node in ways
+    reached = {} if root is None else _reached(root)
+    cuts: list[tuple[Cut, Node | None]] = [(cut, node) for node in reached
                                            for cut in getattr(node, "cuts", ())]
     if root is None:
         cuts = [(cut, None) for cut in cuts_of(loss._slot)]
-    return Explanation([_one(name, t, ways, cuts) for name, t in named])
+    beyond = [[_reached(n) if n is not None else None for n in (source() for source in cut[2])]
+              for cut, _ in cuts]
+    return Explanation([_one(name, t, reached, cuts, beyond) for name, t in named])
 
 
 def _named(params: Any) -> list[tuple[str, Tensor]]:
@@ -83,40 +85,50 @@ def _named(params: Any) -> list[tuple[str, Tensor]]:
     return found
 
 
-def _ways(root: Node) -> dict[Node, tuple[Node, ...]]:
-    """For each node that a gradient reaches, a shortest way to it from the root."""
-    ways: dict[Node, tuple[Node, ...]] = {root: (root,)}
+#: each node that a gradient reaches, and the node it comes from on a shortest way; None at the root
+Reached = dict[Node, Node | None]
+
+
+def _reached(root: Node) -> Reached:
+    found: Reached = {root: None}
     queue = [root]
     for node in queue:
         for nxt in node.next:
-            if nxt is not None and nxt not in ways:
-                ways[nxt] = (*ways[node], nxt)
+            if nxt is not None and nxt not in found:
+                found[nxt] = node
                 queue.append(nxt)
-    return ways
+    return found
 
 
-def _one(name: str, t: Tensor, ways: dict, cuts: list) -> Explained:
+def _way(reached: Reached, node: Node | None) -> tuple[str, ...]:
+    """The names of the nodes from the root to this one."""
+    names = []
+    while node is not None:
+        names.append(node.name())
+        node = reached[node]
+    return tuple(reversed(names))
+
+
+def _one(name: str, t: Tensor, reached: Reached, cuts: list, beyond: list) -> Explained:
+    """`beyond` tells for each cut what its sources reach, None for those gone from memory."""
     if not t.requires_grad:
         return Explained(name, False, "frozen: it does not require grad", ())
-    way = ways.get(t._node)
-    if way is not None:
-        steps = tuple(node.name() for node in (way[:-1] if t.is_leaf else way))
+    if t._node in reached:
+        steps = _way(reached, reached[t._node] if t.is_leaf else t._node)
         count = f"by {len(steps)} operation{'s' * (len(steps) != 1)}"
         return Explained(name, True, count, (*steps, name))
     open_ended = []
-    for (kind, place, references), node in cuts:
+    for ((kind, place, _), node), sources in zip(cuts, beyond):
         cut = kind + (f" at {describe(place)}" if place is not None else "")
-        sources = [reference() for reference in references]
-        before = tuple(n.name() for n in ways[node]) if node is not None else ()
         for source in sources:
-            beyond = () if source is None else _ways(source).get(t._node, ())
-            if beyond:
-                after = tuple(n.name() for n in beyond[:-1])
-                return Explained(name, False, f"cut by {cut}", (*before, "(cut)", *after, name))
+            if source is not None and t._node in source:
+                after = _way(source, source[t._node])
+                return Explained(name, False, f"cut by {cut}",
+                                 (*_way(reached, node), "(cut)", *after, name))
         if not sources or None in sources:
-            open_ended.append((cut, before))
+            open_ended.append((cut, node))
     if open_ended:
         places = list(dict.fromkeys(cut for cut, _ in open_ended))
         return Explained(name, False, "no way back to it; cut by " + ", or by ".join(places),
-                         (*open_ended[0][1], "(cut)"))
+                         (*_way(reached, open_ended[0][1]), "(cut)"))
     return Explained(name, False, "the loss does not depend on it", ())

@@ -114,6 +114,9 @@ def _valid(node: _FunctionNode, k: int, grad):
     return grad if grad._layout.dtype is own.dtype else grad.to(own.dtype)
 
 
+_signature = functools.lru_cache(256)(inspect.signature)
+
+
 class Function:
     """Subclass with static `forward(ctx, *args)` and `backward(ctx, *grads)`; call `apply`.
 
@@ -164,9 +167,11 @@ class Function:
     def apply(cls, *args, **kwargs):
         """Run forward and record it; in the newer form with keywords, too, and with defaults."""
         if cls.setup_context is not None:
-            bound = inspect.signature(cls.forward).bind(*args, **kwargs)
-            bound.apply_defaults()
-            args, kwargs = bound.args, bound.kwargs
+            signature = _signature(cls.forward)
+            if kwargs or len(args) != len(signature.parameters):
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                args, kwargs = bound.args, bound.kwargs
         node = cls._node_class()
         positions = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
         node._tensor_positions = positions

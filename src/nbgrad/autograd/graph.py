@@ -11,15 +11,12 @@ from weakref import WeakKeyDictionary, WeakSet
 from nbgrad.engine import backward as engine
 from nbgrad.engine.mode import state, watch
 from nbgrad.engine.node import GradientEdge, Handle, Node
-from nbgrad.engine.provenance import Off
+from nbgrad.engine.provenance import OFF
 from nbgrad.engine.saved import Kept
 from nbgrad.tensor import Saved, Tensor
 
 __all__ = ["GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge",
            "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
-
-
-_OFF = Off()
 
 
 class _Packed(Kept):
@@ -60,7 +57,7 @@ class _Packed(Kept):
 
 def _unrecorded(hook: Callable[[Any], Any], value: Any) -> Any:
     """A hook's result, of which nothing is recorded."""
-    before, state.grad = state.grad, _OFF
+    before, state.grad = state.grad, OFF
     try:
         return hook(value)
     finally:

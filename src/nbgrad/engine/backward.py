@@ -11,8 +11,6 @@ from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node, hooks_of
 from nbgrad.engine.saved import Freed
 
-_BACKWARD = provenance.Off()
-
 
 class Task:
     """One backward, for those who ask what it will reach."""
@@ -51,7 +49,7 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
     before, anomaly = (state.grad, state.waiting, state.into_leaves, state.task), state.anomaly
     watched = anomaly or state.checker is not None
     state.task = Task(roots, needed)
-    state.grad = create_graph or _BACKWARD
+    state.grad = create_graph or provenance.OFF
     state.waiting = {} if create_graph or anomaly else waiting
     state.into_leaves = wanted is None and not (create_graph or anomaly)
     freed = None if keep_graph else (Freed(),)

@@ -19,7 +19,7 @@ class Node:
     `number` grows with time, so a node's inputs always have smaller numbers than the node.
     `next` holds for each input the node that made it (None where no gradient is needed) and
     `ports` which of that node's outputs it was, -1 if the only one. `saved` are the values
-    backward needs, with the `versions` they had; None once they are freed.
+    backward needs, with the `versions` they had; a `Freed` once they are given up.
     """
 
     __slots__ = ("__weakref__", "attrs", "cuts", "hooks", "layouts", "next", "number", "place",

@@ -51,6 +51,9 @@ class Off(tuple):
     cuts: Cuts = (("backward", None, ()),)
 
 
+OFF = Off()  # by the library itself
+
+
 def off(kind: str, depth: int) -> Off:
     made = Off()
     made.cuts = ((kind, here(depth + 1), ()),)
