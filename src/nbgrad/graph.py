@@ -122,12 +122,11 @@ def _entries(output: Tensor, model: Module | None) -> list[_Entry]:
             name = "leaf" if leaf is None else names.get(id(leaf._data), "leaf")
             add(node, _Entry(name, "leaf", node.layout.shape))
             continue
-        made, memory = _Entry(node.name(), "op"), set()
+        made = _Entry(node.name(), "op")
         kept = [v for v in node.saved if not isinstance(v, Kept)]
         for v in kept:
             made.saved.append(v._layout.shape)
             made.bytes += v._layout.numel * v._layout.dtype.itemsize
-            memory.add(id(v._data))
         for nxt, own in zip(node.next, node.layouts):
             if nxt is not None:
                 made.sources.append(places[nxt])

@@ -51,7 +51,7 @@ def explain(loss: Tensor, params: Any) -> Explanation:
         >>> hidden = first(nbgrad.ones(4, 2))
         >>> loss = second(hidden.detach()).sum()
         >>> nbgrad.explain(loss, {"first": first.weight, "second": second.weight})  # doctest: +ELLIPSIS
-        first   no gradient: cut by detach at ...:5
+        first   no gradient: cut by detach at ...:...
                   loss <- SumBackward0 <- AddmmBackward0 <- (cut) <- AddmmBackward0 <- first
         second  arrives: by 2 operations
                   loss <- SumBackward0 <- AddmmBackward0 <- second

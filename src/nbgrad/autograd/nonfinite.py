@@ -34,7 +34,7 @@ class detect_nonfinite:
         ...     except FloatingPointError as error:
         ...         print(error)  # doctest: +ELLIPSIS
         the gradient of sqrt is not finite: inf at [1], 1 of 2
-          recorded at ...:2
+          recorded at ...:...
           gradient given: (2,) from 2 to 2
           saved: (2,) from 0 to 2
     """
