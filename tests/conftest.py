@@ -5,6 +5,7 @@ import pytest
 
 import nbgrad
 from nbgrad import printing
+from nbgrad.devices import CPU
 from nbgrad.engine.mode import state
 from nbgrad.kernels import memory
 from nbgrad.ops import elementwise, matmul, pair, reductions
@@ -23,7 +24,8 @@ def poison(monkeypatch):
     monkeypatch.setattr(memory, "empty", poisoned)
     # A launch keeps what it was given: poison, from here on.
     for module in (elementwise, matmul, pair, reductions):
-        monkeypatch.setattr(module, "maker", lambda size: poisoned)
+        monkeypatch.setattr(module, "maker", lambda size, place=CPU, make=module.maker: (
+            poisoned if place is CPU else make(size, place)))
 
 
 def settings():

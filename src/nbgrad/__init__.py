@@ -33,7 +33,7 @@ if _TYPE_CHECKING:
     from nbgrad.stubs import *
 globals().update(_methods.PACKAGE)
 
-from nbgrad import data, func, graph, linalg, models, nn, optim, random, utils
+from nbgrad import cuda, data, func, graph, linalg, models, nn, optim, random, utils
 from nbgrad.autograd import detect_nonfinite, explain
 
 _quiet_collector()

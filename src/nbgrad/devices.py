@@ -26,6 +26,13 @@ class device:
         self.type = name
         self.index: int | None = int(number) if number else index
 
+    def __enter__(self) -> device:
+        _default.append(self)
+        return self
+
+    def __exit__(self, *error) -> None:
+        _default.pop()
+
     def __eq__(self, other) -> bool:
         return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)
 
@@ -41,18 +48,23 @@ class device:
 
 
 CPU = device("cpu")
+#: where new tensors lie, the last one; grows inside `with device(...)`
+_default = [CPU]
+_gpus: list[device] = []
 
 
-def resolve(value) -> device:
-    """The device asked for, or an error that says why it cannot be had."""
-    if value is None:
-        return CPU
-    if not isinstance(value, (str, device)):
-        raise TypeError(f"device must be a nbgrad.device or a string, got {value!r}")
-    found = device(value)
-    if found.type == "cuda":
-        raise RuntimeError(
-            "device='cuda': this build of nbgrad runs on the CPU only, and no CUDA device can be "
-            "used yet; leave device out or pass device='cpu'"
-        )
-    return found
+def gpu(index: int) -> device:
+    """The one object that stands for a CUDA device where tensors lie."""
+    while len(_gpus) <= index:
+        _gpus.append(device("cuda", len(_gpus)))
+    return _gpus[index]
+
+
+def default() -> device:
+    """Where new tensors lie if nothing is said."""
+    return _default[-1]
+
+
+def set_default(place: device) -> None:
+    """Say where new tensors lie."""
+    _default[-1] = place

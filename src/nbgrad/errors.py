@@ -11,3 +11,7 @@ class DataError(RuntimeError):
 
 class LinAlgError(RuntimeError):
     """A matrix has no inverse, factorization or solution; the message says which."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """A CUDA device has no memory left for a tensor; the message says how much was asked for."""

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.devices import CPU
+from nbgrad.devices import CPU, device
 from nbgrad.dtypes import InHalf
 from nbgrad.engine import provenance
 from nbgrad.engine.mode import inferring, state
 from nbgrad.engine.node import LEAVES, Handle, Node, hooks_of, next_number
 from nbgrad.engine.provenance import Cuts
 from nbgrad.engine.saved import INFERENCE, Counter, counter_here
+from nbgrad.engine.window import View
 from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.size import Size
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
     from nbgrad.stubs import Methods
 else:
     Methods = object
-
-
-class View:
-    """That a tensor is a window on another: its base, and how it may be written through."""
-
-    __slots__ = ("base", "kind", "version")
-
-    def __init__(self, base: Tensor, version: int, kind: str) -> None:
-        self.base, self.version, self.kind = base, version, kind
 
 
 class GradSlot:
@@ -102,8 +94,12 @@ def _own(grad: Tensor, like: Layout) -> Tensor:
         return grad.clone()
     alone = sys.getrefcount(grad) <= _ENGINE_REFERENCES and sys.getrefcount(grad._data) <= 2
     fits = grad._layout.strides == like.strides and grad._data.size == grad._layout.numel
-    if alone and fits and grad._counter is None and grad._view is None:
+    if alone and fits and like.device is CPU and grad._counter is None and grad._view is None:
         return grad
+    if like.device is not CPU:
+        if alone and fits and grad._view is None and sys.getrefcount(grad._data.block) <= 2:
+            return grad
+        return grad.clone()
     own = layout(like.dtype, like.shape, like.strides if like.dense else None)
     copy = Tensor(memory.empty(like.numel, like.dtype.storage), own)
     copy._stored()[...] = grad._stored()
@@ -157,11 +153,11 @@ class Tensor(Methods):
         if type(own) is not Layout:  # the user's Tensor([1., 2.]) or Tensor(2, 3)
             made = self._legacy(data, *(() if own is None else (own, *more)))
             data, own = made._data, made._layout
-        self._data: np.ndarray = data
+        self._data: Any = data  # a vector: np.ndarray, or DeviceArray
         self._layout: Layout = own
         self._node: Any = None  # Node | None
         self._counter: Any = counter_here() if inferring else None  # Counter | None
-        self._view: Any = None  # View | None
+        self._view: View | None = None
         self._slot: AccumulateGrad | GradSlot | Cuts | None = None
         self._port = -1  # which of the node's outputs, -1 for the only one
 
@@ -176,8 +172,12 @@ class Tensor(Methods):
         return self._layout.dtype
 
     @property
-    def device(self):
-        return CPU
+    def device(self) -> device:
+        return self._layout.device
+
+    @property
+    def is_cuda(self) -> bool:
+        return self._layout.device is not CPU
 
     @property
     def ndim(self) -> int:
@@ -191,7 +191,6 @@ class Tensor(Methods):
     def nbytes(self) -> int:
         return self._layout.numel * self._layout.dtype.itemsize
 
-    is_cuda = False
     is_sparse = False
     is_quantized = False
     is_meta = False
@@ -228,7 +227,8 @@ class Tensor(Methods):
         return self._layout.offset
 
     def data_ptr(self) -> int:
-        return self._data.ctypes.data + self._layout.offset * self.itemsize
+        start = self._data.ctypes.data if self._layout.device is CPU else self._data.ptr
+        return start + self._layout.offset * self.itemsize
 
     def element_size(self) -> int:
         return self._layout.dtype.itemsize
@@ -249,16 +249,18 @@ class Tensor(Methods):
 
     # memory
 
-    def _array(self) -> np.ndarray:
-        """A NumPy view of the elements, for those who compute with them."""
+    def _array(self) -> Any:
+        """A view of the elements, for those who compute with them: an array of the tensor's device."""
         own = self._layout
         if own.dtype.half:
             raise InHalf(own.dtype)
         return self._stored()
 
-    def _stored(self) -> np.ndarray:
-        """A NumPy view of the elements as they lie in memory."""
+    def _stored(self) -> Any:
+        """A view of the elements as they lie in memory."""
         own = self._layout
+        if own.device is not CPU:
+            return self._data.window(own.shape, own.strides, own.offset)
         if own.contiguous:
             if own.offset == 0 and self._data.size == own.numel:
                 return self._data.reshape(own.shape)
@@ -278,13 +280,23 @@ class Tensor(Methods):
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. "
                                "Use tensor.detach().numpy() instead.")
         own = self._layout.dtype
+        if self.is_cuda:
+            if not force:
+                raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use "
+                                "Tensor.cpu() to copy the tensor to host memory first.")
+            return self.outside().cpu().numpy(force=True)
         if own is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16: NumPy has no such dtype; use "
                             ".float().numpy()")
         return self._stored().view(np.float16) if own is dtypes.float16 else self._array()
 
     def _values(self) -> np.ndarray:
-        """The elements in a dtype that NumPy knows, for reading: float32 of 16-bit floats."""
+        """The elements in a dtype that NumPy knows, for reading: float32 of 16-bit floats.
+
+        Those of a tensor on another device are copied.
+        """
+        if self._layout.device is not CPU:
+            return self.outside().cpu()._values()
         return self.float()._array() if self._layout.dtype.half else self._array()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -304,6 +316,8 @@ class Tensor(Methods):
                                "converted to Scalar")
         if self._layout.dtype.half:
             return self.float().item()
+        if self._layout.device is not CPU:
+            return self._values().item()
         return self._data[self._layout.offset].item()
 
     def has_nan(self) -> bool:
@@ -331,7 +345,10 @@ class Tensor(Methods):
 
     @property
     def requires_grad(self) -> bool:
-        if self._view is not None:
+        view = self._view
+        if view is not None and view.version != self._counter.count:
+            if view.kind != "default":
+                return self._node is not None or view.base._node is not None
             self._refresh()
         return self._node is not None
 
@@ -381,11 +398,16 @@ class Tensor(Methods):
     def _refresh(self) -> None:
         """Renew the history of a view whose base was written to through another name."""
         view = self._view
-        if view.version != self._counter.count:
-            view.version = self._counter.count
-            if view.base._node is not None or not (
-                    self._node is None or type(self._node) is AccumulateGrad):
-                self._rebase(view.base)
+        if view.version == self._counter.count:
+            return
+        if view.base._node is not None or not (
+                self._node is None or type(self._node) is AccumulateGrad):
+            if view.kind != "default":
+                if state.grad:
+                    view.refuse(self._node, self._port, "its base or another view of its base has been")
+                return
+            self._rebase(view.base)
+        view.version = self._counter.count
 
     def _rebase(self, base: Tensor) -> None:
         raise NotImplementedError  # given by ops.shape: the gradient of as_strided

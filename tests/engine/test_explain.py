@@ -122,3 +122,45 @@ def test_a_mark_keeps_nothing_alive():
     kept = middle.detach() + 1
     del middle
     assert alive() is None and kept.sum().item() > 0
+
+
+class Block(nn.Module):
+    def __init__(self, cut):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.cut = cut
+
+    @nbgrad.enable_grad()
+    def forward(self, x):
+        y = self.fc(x)
+        return (lambda: y.detach())() if self.cut else y
+
+
+class Stem(Block):
+    def forward(self, x):
+        return self.fc(x).detach()
+
+
+def test_a_module_gives_its_paths():
+    """To lines of a method, also where several modules have it, and to what uses a parameter."""
+    model = nn.Sequential(nn.Sequential(Stem(True)), Block(False), Block(True), nn.Linear(2, 1))
+    said = {e.name: e for e in nbgrad.explain(model(nbgrad.ones(1, 2)).sum(), model)}
+    at = f"{__file__}:{Block.forward.__wrapped__.__code__.co_firstlineno + 3}"
+    assert said["1.fc.weight"].why == f"cut by detach at {at}, in 1 or 2"
+    assert said["1.fc.weight"].path == (
+        "SumBackward0", "AddmmBackward0 (3)", "(cut)", "AddmmBackward0 (2.fc)",
+        "AddmmBackward0 (1.fc)", "1.fc.weight")
+    assert said["3.weight"].path == ("SumBackward0", "AddmmBackward0 (3)", "3.weight")
+    stem = model[0]
+    (weight, _) = nbgrad.explain(stem(nbgrad.ones(1, 2)).sum(), stem)
+    assert weight.why.endswith(f"{Stem.forward.__code__.co_firstlineno + 1}, in 0")
+    (weight, _) = nbgrad.explain(stem[0](nbgrad.ones(1, 2)).sum(), stem[0])
+    assert weight.why.endswith(", in Stem")
+
+
+@pytest.mark.parametrize("given", [lambda model: model.named_parameters(),
+                                   lambda model: dict(model.named_parameters())])
+def test_qualified_names_tell_the_module_of_an_operation(given):
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 1))
+    said = nbgrad.explain(model(nbgrad.ones(1, 2)).sum(), given(model))
+    assert said[0].path == ("SumBackward0", "AddmmBackward0 (1)", "AddmmBackward0 (0.0)", "0.0.weight")

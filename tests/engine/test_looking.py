@@ -18,27 +18,46 @@ def model():
 
 
 def table(text):
-    """Rows of `graph.text` by the first words of their operation."""
-    rows = {}
-    for line in text.splitlines()[1:-1]:
-        cells = re.split(r"\s{2,}", line.strip())
-        rows[cells[1]] = cells
-    return rows
+    """Rows of `graph.text` by their operation, as dicts by the heads of the columns."""
+    head, *lines, _ = text.splitlines()
+    starts = [m.start() for m in re.finditer(r"\w+", head)]
+    rows = [dict(zip(["number", *head.split()], [line[a:b].strip() for a, b in zip(
+        [0, *starts], [*starts, None])])) for line in lines]
+    return {row["operation"]: row for row in rows}
 
 
 def test_text_names_shapes_inputs_and_what_is_saved():
     net = model()
     text = graph.text(net(nbgrad.ones(3, 1, 6, 6)).sum(), net)
     rows = table(text)
-    number = {name: cells[0] for name, cells in rows.items()}
-    assert rows["ConvolutionBackward0"][2] == "3 x 4 x 4 x 4"
-    assert rows["AddmmBackward0"][3:] == [
-        f"{number['4.bias']}, {number['ViewBackward0']}, {number['4.weight']}", "3 x 64, 2 x 64",
-        f"{4 * (3 * 64 + 2 * 64):,}"]
-    assert rows["(constant)"][2] == "4 x 1 x 3 x 3"  # the frozen weight, the last of the constants
-    assert rows["SumBackward0"][2] == "scalar"
-    saved = sum(int(cells[-1].replace(",", "")) for cells in rows.values() if len(cells) == 6)
+    number = {name: row["number"] for name, row in rows.items()}
+    assert rows["ConvolutionBackward0"]["shape"] == "3 x 4 x 4 x 4"
+    assert rows["AddmmBackward0"] == {
+        "number": "11", "operation": "AddmmBackward0", "module": "4", "shape": "3 x 2",
+        "from": f"{number['4.bias']}, {number['ViewBackward0']}, {number['4.weight']}",
+        "saved": "3 x 64, 2 x 64", "bytes": f"{4 * (3 * 64 + 2 * 64):,}"}
+    # the frozen weight, the last of the constants
+    assert rows["(constant)"]["shape"] == "4 x 1 x 3 x 3"
+    assert rows["SumBackward0"]["shape"] == "scalar"
+    saved = sum(int(row["bytes"].replace(",", "") or 0) for row in rows.values())
     assert text.splitlines()[-1] == f"{saved:,} bytes are kept for backward"
+
+
+def test_modules_of_operations():
+    """Where they use its tensors, frozen or not; all of them, if they were looked at."""
+    net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Sequential(nn.Linear(3, 1)))
+    net[2].requires_grad_(False)
+    x = nbgrad.ones(4, 2, requires_grad=True)
+    first, second = "AddmmBackward0", "TanhBackward0"
+    rows = re.findall(r"(\w+Backward0) +([\w.]*)  ", graph.text(net(x), net))
+    assert rows == [(first, "0"), (second, ""), (first, "2.0")]
+    with nbgrad.detect_nonfinite():
+        y = net(x)
+    rows = re.findall(r"(\w+Backward0) +([\w.]*)  ", graph.text(y))
+    assert rows == [(first, "Sequential.0"), (second, "Sequential.1"), (first, "Sequential.2.0")]
+    assert "AddmmBackward0\\nin 2.0\\n4 x 1" in graph.dot(net(x).sum(), net)
+    assert "module" not in graph.text(net(x).sum())
+    assert re.search(r"AddmmBackward0 +Linear  4 x 3", graph.text(net[0](x), net[0]))
 
 
 def test_numbers_follow_time():

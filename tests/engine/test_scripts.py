@@ -720,7 +720,154 @@ def inputs_returned_as_they_are(torch, say):
     say(x.grad, y.grad)
 
 
+@script
+def functions_that_return_windows(torch, say):
+    def made(forward, backward):
+        class Odd(torch.autograd.Function):
+            pass
+        Odd.forward, Odd.backward = staticmethod(forward), staticmethod(backward)
+        return lambda x: (y := Odd.apply(x), y[0] if isinstance(y, tuple) else y)[1]
+
+    def first_two(g):
+        return torch.cat([g, 0 * g[:1]])
+
+    functions = [
+        made(lambda ctx, x: x, lambda ctx, g: g),
+        made(lambda ctx, x: (x, x * 2), lambda ctx, g, h: g + 2 * h),
+        made(lambda ctx, x: x[:2], lambda ctx, g: first_two(g)),
+        made(lambda ctx, x: (x[:2], x * 2), lambda ctx, g, h: first_two(g) + 2 * h),
+        made(lambda ctx, x: x.detach(), lambda ctx, g: g),
+        made(lambda ctx, x: (ctx.mark_non_differentiable(x), x)[1], lambda ctx, g: g)]
+    inputs = [leaf, lambda torch: leaf(torch) * 1, lambda torch: leaf(torch).detach()]
+    for function in functions:
+        for given in inputs:
+            x = given(torch)
+            y = function(x)
+            say(y is x, y.requires_grad, y._is_view(), y._base is x)
+            for write in (lambda y: y.mul_(2), lambda y: y[:1].mul_(2), lambda y: torch.no_grad()(y.mul_)(2)):
+                y = function(x)
+                say.outcome(lambda y=y, write=write: write(y).tolist())
+                say.outcome(lambda y=y: y.grad_fn is None)
+            y = function(x)
+            say.outcome(lambda x=x: x.mul_(2).tolist())
+            say.outcome(lambda y=y: (y * 2).requires_grad)
+        with torch.no_grad():
+            x = leaf(torch)
+            y = function(x)
+        say(y is x)
+        say.outcome(lambda y=y: y.mul_(2).tolist())
+
+
+@script
+def windows_whose_base_is_written(torch, say):
+    def under(mode):
+        return lambda a: mode()(lambda: a[:2])()
+
+    windows = [under(torch.no_grad), under(torch.inference_mode), lambda a: a.unbind(0)[1],
+               lambda a: a.split(2)[0], lambda a: a[:2]]
+    for window in windows:
+        for write in (lambda a: a.mul_(2), lambda a: torch.no_grad()(a.mul_)(2)):
+            a = leaf(torch) * 1
+            v = window(a)
+            write(a)
+            say(v.requires_grad, v.detach())
+            for use in (lambda v: v.is_leaf, lambda v: v.grad_fn is None, lambda v: (v * 2).requires_grad,
+                        lambda v: v.view(-1).requires_grad, lambda v: v.mul_(2).requires_grad):
+                say.outcome(lambda v=v, use=use: use(v))
+
+
+@script
+def allowed_writes_to_saved_tensors(torch, say):
+    x, allow = leaf(torch), torch.autograd.graph.allow_mutation_on_saved_tensors
+    with allow():
+        a = x * 1
+        y = a.exp() * a
+        a.sin_()
+        y.sum().backward()
+        say(a, x.grad)
+        a = x * 1
+        y, part = a * a, a[:2]
+        part.mul_(5)
+        a.mul_(2)
+        say(a, *torch.autograd.grad(y.sum(), x))
+        b = x.exp()
+        c = b.tanh()
+        b.zero_()
+        c.add_(1)
+        say(b, c, *torch.autograd.grad(c.sum(), x))
+        say.outcome(lambda: allow().__enter__())
+        z = (a * a).sum()
+    say.outcome(z.backward)
+    with allow():
+        say.outcome(z.backward)
+        a = x * 1
+        (a * a).sum().backward()
+        a.mul_(2)
+    say(a._version)
+
+
+@script
+def batches_of_gradients(torch, say):
+    x, w, grad = leaf(torch), leaf(torch, 2.0, 1.0), torch.autograd.grad
+    y = x ** 2
+
+    def batched(outputs, inputs, grads, **options):
+        return grad(outputs, inputs, grads, is_grads_batched=True, retain_graph=True, **options)
+
+    eye, ones = torch.eye(3, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+    say(batched(y, x, eye), batched(y, [x, w], eye, allow_unused=True),
+        batched([y, y.sum()], x, [eye, ones[:3]]), batched(y, [x, w], eye, materialize_grads=True))
+    (g,) = batched(y, x, eye, create_graph=True)
+    say(g.requires_grad, *grad((g ** 2).sum(), x))
+    for grads in (ones, ones.expand(2, 4), None, torch.ones(0, 3, dtype=torch.float64)):
+        say.outcome(lambda grads=grads: batched(y, x, grads))
+    for outputs, grads in ((y.sum(), None), ([y, y.sum()], [eye, None]), ([y, y.sum()], [eye, ones])):
+        try:
+            batched(outputs, x, grads)
+        except ValueError:
+            say("ValueError")
+    say.outcome(lambda: batched(y, w, eye))
+    grad(y, x, eye, is_grads_batched=True)
+    say.outcome(lambda: y.sum().backward())
+
+
 # anomaly mode
+
+
+@script
+def the_whole_way_to_a_failure(torch, say):
+    def inner(x):
+        return x.sqrt()
+
+    def outer(x):
+        return inner(x)
+
+    x = leaf(torch, -1.0, 4.0)
+    for recorded in (True, False):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with torch.autograd.set_detect_anomaly(recorded):
+                y = outer(x).sum()
+            with torch.autograd.detect_anomaly():
+                say.outcome(y.backward)
+        said = [str(w.message) for w in caught if "Error detected" in str(w.message)]
+        lines = said[0].replace(" (Triggered internally", "\n (Triggered internally").splitlines()
+        ends = [k for k, line in enumerate(lines) if "Triggered internally" in line]
+        say(len(said), [line for line in lines[:ends[0] if ends else None] if line.strip()][-8:])
+
+
+@script
+def the_node_that_induced_a_failure(torch, say):
+    x = leaf(torch, 0.0, 4.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with torch.autograd.detect_anomaly(check_nan=False):
+            (g,) = torch.autograd.grad((x.exp() * 1).sum(), x, create_graph=True)
+            g.grad_fn.register_hook(lambda inputs, outputs: 1 / 0)
+            say.outcome(g.sum().backward)
+    (said,) = [str(w.message) for w in caught if "Previous" in str(w.message)]
+    said = said[said.index("Previous"):].split(" (Triggered")[0]
+    say([line for line in said.splitlines() if line.strip()][-3:], said.splitlines()[0])
 
 
 @script

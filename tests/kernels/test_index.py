@@ -123,7 +123,8 @@ def test_flat(size, shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(), (0,), (63,), (4, 5, 6), (3, 0, 2), (1, 1)])
+@pytest.mark.parametrize("shape", [(), (0,), (63,), (4, 5, 6), (3, 0, 2), (1, 1), (8193,),
+                                   (5, 20_011), (33_000, 2, 1)])
 def test_nonzero(shape, dtype):
     x = sample(shape, dtype) * np.asarray(integers(2, shape)).astype(dtype)
     check(index.nonzero(np.asarray(x)), torch.tensor(x).nonzero().numpy())

@@ -1,5 +1,7 @@
 """Triangles and rows in another order against NumPy."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -15,9 +17,9 @@ def test_against_numpy(shape, dtype):
     for k in (-99, -2, 0, 1, 99):
         np.testing.assert_array_equal(triangle.triangle(x, k, True), np.tril(x, k))
         np.testing.assert_array_equal(triangle.triangle(x, k, False), np.triu(x, k))
-    for axes in range(1, x.ndim + 1):
-        np.testing.assert_array_equal(rearrange.backwards(x, axes),
-                                      np.flip(x, tuple(range(x.ndim - axes, x.ndim))))
+    for count in range(x.ndim + 1):
+        for axes in combinations(range(x.ndim), count):
+            np.testing.assert_array_equal(rearrange.flipped(x, axes), np.flip(x, axes))
 
 
 @pytest.mark.parametrize("shape", [s for s in SHAPES if 0 not in s], ids=str)
@@ -34,7 +36,8 @@ def test_frames(shape, mode):
 @pytest.mark.parametrize("times", [1, 2, 3, 4, 5, rearrange.FEW])
 def test_each_a_few_times(n, dtype, times):
     x = (np.random.default_rng(0).standard_normal((2, n)) * 9).astype(dtype)
-    y = rearrange.each(x, times)
-    np.testing.assert_array_equal(y, np.repeat(x, times, 1))
-    if x.dtype.kind == "f":
-        np.testing.assert_allclose(rearrange.each_adjoint(y, times), x * times, rtol=1e-6)
+    for axis in range(2):
+        y = rearrange.each(x, times, axis)
+        np.testing.assert_array_equal(y, np.repeat(x, times, axis))
+        if x.dtype.kind == "f":
+            np.testing.assert_allclose(rearrange.each_adjoint(y, times, axis), x * times, rtol=1e-6)

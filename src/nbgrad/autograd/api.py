@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 from nbgrad.engine import backward as engine
 from nbgrad.engine.node import GradientEdge
-from nbgrad.ops.create import ones_like
+from nbgrad.ops.create import ones_like, zeros_like
+from nbgrad.ops.shape import stack
 from nbgrad.tensor import GradSlot, Tensor
 
 
@@ -141,6 +143,8 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph: bo
         retain_graph: keep the saved values; as `create_graph` by default.
         create_graph: record the backward, so that the result can be differentiated.
         allow_unused: None for an input that does not matter, instead of an error.
+        is_grads_batched: `grad_outputs` have a further first dimension, and so have the results;
+            one backward is run for each of its rows.
         materialize_grads: zeros for such an input.
 
     Example:
@@ -154,18 +158,20 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph: bo
         warnings.warn("only_inputs argument is deprecated and is ignored now (defaults to True). To "
                       "accumulate gradient for other parts of the graph, please use "
                       "torch.autograd.backward.", FutureWarning, stacklevel=2)
-    if is_grads_batched:
-        raise NotImplementedError("grad(): is_grads_batched is not available; loop over the rows of "
-                                  "grad_outputs with retain_graph=True")
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True,"
                          " but got: allow_unused=False.")
     ins = _tuple(inputs)
     wanted = _wanted(ins, "inputs")
-    roots = _roots(_tuple(outputs), grad_outputs, create_graph)
     keep = create_graph if retain_graph is None else retain_graph
-    found = engine.run(roots, keep_graph=keep, create_graph=create_graph, wanted=wanted,
-                       accumulate=False)
+    outs = _tuple(outputs)
+
+    def once(grads, keep: bool) -> dict:
+        return engine.run(_roots(outs, grads, create_graph), keep_graph=keep,
+                          create_graph=create_graph, wanted=wanted, accumulate=False)
+
+    found = _for_each_row(once, outs, grad_outputs, keep) if is_grads_batched else once(
+        grad_outputs, keep)
     result: list[Tensor | None] = []
     for k, t in enumerate(ins):
         g = found.get(_end(t))
@@ -177,6 +183,34 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph: bo
                 "Set allow_unused=True if this is the desired behavior.")
         result.append(g)
     return tuple(result)
+
+
+def _for_each_row(once: Callable, outs: tuple, grad_outputs, keep: bool) -> dict:
+    """What `once(gradients, keep)` finds for each row of batched gradients, stacked."""
+    batches = _gradients(grad_outputs, len(outs))
+    for k, (t, g) in enumerate(zip(outs, batches)):
+        if g is None and t.numel() != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        if g is None or not g.ndim:
+            raise ValueError("grad(): with is_grads_batched every output needs a gradient with a first "
+                             f"dimension for the batch, but that of output {k} has none")
+        if isinstance(t, Tensor) and g.shape[1:] != t.shape:
+            raise RuntimeError(
+                "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as "
+                "the batch dimension. The sizes of the remaining dimensions are expected to match the "
+                f"shape of corresponding output, but a mismatch was detected: grad_output[{k}] has a "
+                f"shape of torch.{str(g.shape)[7:]} and output[{k}] has a shape of "
+                f"torch.{str(t.shape)[7:]}.")
+    sizes = {len(g) for g in batches}
+    if len(sizes) > 1:
+        raise ValueError("grad(): expected all grad_outputs to have the same size in the batch "
+                         f"dimension, got {sorted(sizes)}")
+    last = max(sizes) - 1
+    if last < 0:
+        raise IndexError("index 0 is out of bounds: is_grads_batched needs a row of grad_outputs")
+    rows = [once([g[k] for g in batches], keep or k < last) for k in range(last + 1)]
+    some = {end: g for row in rows for end, g in row.items()}
+    return {end: stack([row.get(end, zeros_like(g)) for row in rows]) for end, g in some.items()}
 
 
 def _method(self: Tensor, gradient=None, retain_graph=None, create_graph=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from nbgrad.autograd.names import Names
 from nbgrad.engine.node import Node
 from nbgrad.engine.provenance import Cut, cuts_of, describe
 from nbgrad.tensor import Tensor
@@ -40,6 +41,9 @@ def explain(loss: Tensor, params: Any) -> Explanation:
     has no gradient, such as a cast to integers: then the line of the cut is named. A cut whose
     input is gone from memory is named for every parameter that it may belong to.
 
+    Operations on parameters with qualified names show the path of the module; of a module's own
+    lines the path is told, too.
+
     Args:
         loss: the tensor to call `backward` on, before that is done or after.
         params: a module, its `named_parameters()`, a dict, or tensors.
@@ -50,13 +54,15 @@ def explain(loss: Tensor, params: Any) -> Explanation:
         >>> first, second = nn.Linear(2, 3), nn.Linear(3, 1)
         >>> hidden = first(nbgrad.ones(4, 2))
         >>> loss = second(hidden.detach()).sum()
-        >>> nbgrad.explain(loss, {"first": first.weight, "second": second.weight})  # doctest: +ELLIPSIS
-        first   no gradient: cut by detach at ...:...
-                  loss <- SumBackward0 <- AddmmBackward0 <- (cut) <- AddmmBackward0 <- first
-        second  arrives: by 2 operations
-                  loss <- SumBackward0 <- AddmmBackward0 <- second
+        >>> nbgrad.explain(loss, {"a.weight": first.weight, "b.weight": second.weight})
+        ... # doctest: +ELLIPSIS
+        a.weight  no gradient: cut by detach at ...:...
+                    loss <- SumBackward0 <- AddmmBackward0 (b) <- (cut) <- AddmmBackward0 (a) <- a.weight
+        b.weight  arrives: by 2 operations
+                    loss <- SumBackward0 <- AddmmBackward0 (b) <- b.weight
     """
     named = _named(params)
+    names = Names(named, params if hasattr(params, "named_modules") else None)
     root = loss._node if loss.requires_grad else None
     reached = {} if root is None else _reached(root)
     cuts: list[tuple[Cut, Node | None]] = [(cut, node) for node in reached
@@ -65,7 +71,7 @@ def explain(loss: Tensor, params: Any) -> Explanation:
         cuts = [(cut, None) for cut in cuts_of(loss._slot)]
     beyond = [[_reached(n) if n is not None else None for n in (source() for source in cut[2])]
               for cut, _ in cuts]
-    return Explanation([_one(name, t, reached, cuts, beyond) for name, t in named])
+    return Explanation([_one(name, t, reached, cuts, beyond, names) for name, t in named])
 
 
 def _named(params: Any) -> list[tuple[str, Tensor]]:
@@ -100,35 +106,38 @@ def _reached(root: Node) -> Reached:
     return found
 
 
-def _way(reached: Reached, node: Node | None) -> tuple[str, ...]:
-    """The names of the nodes from the root to this one."""
-    names = []
+def _way(reached: Reached, node: Node | None, names: Names) -> tuple[str, ...]:
+    """The names of the nodes from the root to this one, with their modules."""
+    way = []
     while node is not None:
-        names.append(node.name())
+        module = names.node(node)
+        way.append(node.name() + f" ({module})" * bool(module))
         node = reached[node]
-    return tuple(reversed(names))
+    return tuple(reversed(way))
 
 
-def _one(name: str, t: Tensor, reached: Reached, cuts: list, beyond: list) -> Explained:
+def _one(name: str, t: Tensor, reached: Reached, cuts: list, beyond: list, names: Names) -> Explained:
     """`beyond` tells for each cut what its sources reach, None for those gone from memory."""
     if not t.requires_grad:
         return Explained(name, False, "frozen: it does not require grad", ())
     if t._node in reached:
-        steps = _way(reached, reached[t._node] if t.is_leaf else t._node)
+        steps = _way(reached, reached[t._node] if t.is_leaf else t._node, names)
         count = f"by {len(steps)} operation{'s' * (len(steps) != 1)}"
         return Explained(name, True, count, (*steps, name))
     open_ended = []
     for ((kind, place, _), node), sources in zip(cuts, beyond):
-        cut = kind + (f" at {describe(place)}" if place is not None else "")
+        module = names.line(place)
+        cut = (kind + (f" at {describe(place)}" if place is not None else "")
+               + f", in {module}" * bool(module))
         for source in sources:
             if source is not None and t._node in source:
-                after = _way(source, source[t._node])
+                after = _way(source, source[t._node], names)
                 return Explained(name, False, f"cut by {cut}",
-                                 (*_way(reached, node), "(cut)", *after, name))
+                                 (*_way(reached, node, names), "(cut)", *after, name))
         if not sources or None in sources:
             open_ended.append((cut, node))
     if open_ended:
         places = list(dict.fromkeys(cut for cut, _ in open_ended))
         return Explained(name, False, "no way back to it; cut by " + ", or by ".join(places),
-                         (*_way(reached, open_ended[0][1]), "(cut)"))
+                         (*_way(reached, open_ended[0][1], names), "(cut)"))
     return Explained(name, False, "the loss does not depend on it", ())

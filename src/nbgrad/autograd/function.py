@@ -9,7 +9,8 @@ from typing import Any
 from nbgrad.engine.mode import no_grad, state
 from nbgrad.engine.node import Node
 from nbgrad.engine.saved import save, unpack
-from nbgrad.ops.apply import link, rebase
+from nbgrad.engine.window import View
+from nbgrad.ops.apply import link, mark, rebase
 from nbgrad.tensor import AccumulateGrad, Saved, Tensor
 
 
@@ -185,10 +186,25 @@ class Function:
                 cls.setup_context(node, args, out)
         single = not isinstance(out, tuple)
         outs = (out,) if single else out
+        inputs = [args[k] for k in positions]
         if recording:
-            outs = _record(node, [args[k] for k in positions], outs)
+            outs = _record(node, inputs, outs)
+        else:
+            outs = tuple([_again(o) if any(o is t for t in inputs) and not any(
+                o is d for d in node._dirty) else o for o in outs])
         node._to_save = node._dirty = node._non_differentiable = ()
         return outs[0] if single else outs
+
+
+def _again(t: Tensor) -> Tensor:
+    """An input that forward returned as it is: another tensor over the same memory."""
+    made = t.outside()
+    if state.grad:
+        made._view = View(t if t._view is None else t._view.base, made._counter.count, "function")
+        made._slot = t._slot if isinstance(t._slot, tuple) else None
+    else:
+        mark((made,), state.grad)
+    return made
 
 
 def _record(node: _FunctionNode, inputs: list[Tensor], outs: tuple) -> tuple:
@@ -204,19 +220,20 @@ def _record(node: _FunctionNode, inputs: list[Tensor], outs: tuple) -> tuple:
     node._output_shapes = tuple(o._layout.shape if isinstance(o, Tensor) else None for o in outs)
     fresh, saved_as = [], {}
     for port, o in enumerate(outs):
+        as_given = any(o is t for t in inputs)
         if not isinstance(o, Tensor) or any(o is n for n in node._non_differentiable) \
                 or o._layout.dtype.category < 2:
-            fresh.append(o)
+            fresh.append(o if not as_given else o.detach() if o.requires_grad else _again(o))
             continue
         if any(o is d for d in node._dirty):
             o._count().bump(type(node).__name__)
             if o._view is not None:
                 rebase(o, node)
             made = o
-        elif any(o is t for t in inputs):
-            made = o.detach()
         else:
-            made = o
+            made = _again(o) if as_given else o
+            if made._view is not None:
+                made._view.kind = "multi" if len(outs) > 1 else "function"
         made._node, made._port = node, port if len(outs) > 1 else -1
         saved_as[id(o)] = (made, made._port)
         fresh.append(made)

@@ -12,11 +12,12 @@ from nbgrad.engine import backward as engine
 from nbgrad.engine.mode import state, watch
 from nbgrad.engine.node import GradientEdge, Handle, Node
 from nbgrad.engine.provenance import OFF
-from nbgrad.engine.saved import Kept
+from nbgrad.engine.saved import Counter, Kept
 from nbgrad.tensor import Saved, Tensor
 
-__all__ = ["GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge",
-           "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
+__all__ = ["GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",
+           "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
+           "saved_tensors_hooks"]
 
 
 class _Packed(Kept):
@@ -142,6 +143,72 @@ def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
         yield
     finally:
         state.hooks_disabled = outer
+
+
+class _Original:
+    """A saved tensor as it was: shared with the user until somebody writes to it."""
+
+    __slots__ = ("__weakref__", "allowed", "value")
+
+    def __init__(self, value: Tensor, allowed: object) -> None:
+        self.value, self.allowed = value, allowed
+        counter = value._count()
+        if type(counter) is Counter:
+            counter.__class__, counter.originals = _Guarding, WeakSet()
+        if type(counter) is _Guarding:
+            counter.originals.add(self)
+
+
+class _Guarding(Counter):
+    """Counts as every counter, and has what is saved copied before a write."""
+
+    originals: WeakSet[_Original]
+
+    def writing(self) -> None:
+        for original in self.originals:
+            original.value = _unrecorded(Tensor.clone, original.value)
+        self.originals.clear()
+
+
+_allowing = threading.local()
+
+
+@contextmanager
+def allow_mutation_on_saved_tensors() -> Iterator[None]:
+    """Within the block, what backward needs is copied before somebody writes to it in place.
+
+    Forward and backward must both be in the block. Writes through `.data` are not seen.
+
+    Raises:
+        RuntimeError: one block is within another.
+
+    Example:
+        >>> import nbgrad
+        >>> x = nbgrad.tensor([1., 2.], requires_grad=True)
+        >>> with nbgrad.autograd.graph.allow_mutation_on_saved_tensors():
+        ...     y = x.clone()
+        ...     z = (y * y).sum()
+        ...     y.zero_()
+        ...     z.backward()
+        tensor([0., 0.], grad_fn=<ZeroBackward0>)
+        >>> x.grad
+        tensor([2., 4.])
+    """
+    if getattr(_allowing, "now", None) is not None:
+        raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
+
+    def unpack(original: _Original) -> Tensor:
+        if original.allowed is not getattr(_allowing, "now", None):
+            raise AssertionError("Trying to backward outside of the 'allow_mutation_on_saved_tensors' "
+                                 "context in which the graph was originally recorded.")
+        return original.value
+
+    now = _allowing.now = object()
+    try:
+        with saved_tensors_hooks(lambda t: _Original(t, now), unpack):
+            yield
+    finally:
+        _allowing.now = None
 
 
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:

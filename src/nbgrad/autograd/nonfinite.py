@@ -51,8 +51,8 @@ class detect_nonfinite:
     def forward(self, node: Node, inputs: tuple[Tensor, ...], outputs: object) -> None:
         """Look at what an operation made; called when it is recorded."""
         path = _module()
-        if path and node.place is not None:
-            node.place = (*node.place[:2], path)
+        if path and isinstance(node.place, provenance.Trace):
+            node.place = node.place._replace(module=path)
         found = _first(outputs)
         if found is not None:
             lines = [f"the result of {_name(node)} is not finite: {found}",

@@ -17,8 +17,9 @@ import numpy as np
 from numba.core.registry import cpu_target
 
 import nbgrad
-from nbgrad import config, devices
+from nbgrad import config
 from nbgrad.kernels import cache, memory, options
+from nbgrad.kernels.backend import resolve
 from nbgrad.kernels.cpu import simd
 from nbgrad.ops import create
 
@@ -80,7 +81,7 @@ def _cuda() -> str:
 
         found = f"{len(cuda.gpus)} GPUs" if cuda.is_available() else "Numba finds no GPU"
     try:
-        devices.resolve("cuda")
+        resolve("cuda")
     except RuntimeError as error:
         return f"{found}; {error}"
     return found

@@ -46,7 +46,8 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
     waiting: dict[int, list] = {}
     heap: list[int] = []
     found: dict[tuple[Node, int], object] = {}
-    before, anomaly = (state.grad, state.waiting, state.into_leaves, state.task), state.anomaly
+    before = state.grad, state.waiting, state.into_leaves, state.task, state.running
+    anomaly = state.anomaly
     watched = anomaly or state.checker is not None
     state.task = Task(roots, needed)
     state.grad = create_graph or provenance.OFF
@@ -95,8 +96,12 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
                     entry[1] = entry[1] + grad
                     entry[2] = True
             inputs = grad = None  # so that a leaf may find its gradient to be its own
+    except Exception:
+        if anomaly:
+            warnings.warn(_blame(node), stacklevel=3)
+        raise
     finally:
-        state.grad, state.waiting, state.into_leaves, state.task = before
+        state.grad, state.waiting, state.into_leaves, state.task, state.running = before
     return found
 
 
@@ -136,20 +141,31 @@ def _send(waiting, heap, node, port, grad, create_graph) -> None:
 
 
 def _run(node: Node, grads):
-    """Run one node with its hooks; in anomaly mode name its line if it fails or makes a NaN."""
+    """Run one node with its hooks; in anomaly mode look for NaN."""
     saved = node.saved
-    try:
-        inputs = node.back(node, *grads) if type(grads) is list else node.back(node, grads)
-        if state.anomaly and state.check_nan:
-            _check_nan(node, inputs)
-        if state.checker is not None:
-            state.checker.backward(node, grads, inputs, saved)
-    except Exception:
-        if state.anomaly:
-            warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused "
-                          f"the error:\n  {provenance.describe(node.place)}", stacklevel=4)
-        raise
+    if state.anomaly:
+        state.running = node.name(), node.place
+    inputs = node.back(node, *grads) if type(grads) is list else node.back(node, grads)
+    if state.anomaly and state.check_nan:
+        _check_nan(node, inputs)
+    if state.checker is not None:
+        state.checker.backward(node, grads, inputs, saved)
     return inputs if node.hooks is None else _after(node, inputs, grads)
+
+
+def _blame(node: Node) -> str:
+    """How a node that failed came to be recorded, and the nodes whose backward recorded it."""
+    text = f"Error detected in {node.name()}. "
+    if node.place is None:
+        return text + ("No forward pass information available. Enable detect anomaly during forward "
+                       "pass for more information.")
+    text += f"Traceback of forward call that caused the error:\n{provenance.told(node.place)}"
+    during = getattr(node.place, "during", None)
+    while during is not None and during[1] is not None:
+        text += (f"\n\nPrevious calculation was induced by {during[0]}. Traceback of forward call that "
+                 f"induced the previous calculation:\n{provenance.told(during[1])}")
+        during = getattr(during[1], "during", None)
+    return text
 
 
 def _check_nan(node: Node, inputs) -> None:

@@ -16,6 +16,7 @@ class _State(threading.local):
     inference = False  # whether tensors are made that can never take part in autograd
     anomaly = False
     check_nan = True
+    running: Any = None  # name and place of the node whose backward runs, in anomaly mode
     hooks_disabled: str | None = None  # why saved_tensors_hooks may not be used
     task: Any = None  # the backward under way
     packer: Any = None  # (node, saved value) -> what is saved instead, by saved_tensors_hooks

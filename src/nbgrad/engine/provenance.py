@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from types import CodeType, FrameType
+from typing import NamedTuple
 
-#: code and instruction, and the path of the module if that was looked for
-Place = tuple[CodeType, int] | tuple[CodeType, int, str]
+
+class Trace(NamedTuple):
+    """A place, and how it came to it, where somebody asked for that."""
+
+    code: CodeType
+    instruction: int
+    callers: tuple[tuple[CodeType, int], ...]  # the places of the calls, the innermost first
+    during: tuple[str, Place | None] | None  # the node whose backward recorded it, and its place
+    module: str = ""  # the path of the module in which it is
+
+
+#: code and instruction
+Place = tuple[CodeType, int] | Trace
 #: what cut a tensor off its history, where, and weak references to the nodes that were cut off, if
 #: somebody looked
 Cut = tuple[str, Place | None, tuple]
@@ -29,17 +42,38 @@ def here(depth: int = 1) -> Place | None:
     return None
 
 
+def trace(depth: int, during: tuple[str, Place | None] | None) -> Trace | None:
+    """`here` with all the frames outside the library that led there."""
+    frame: FrameType | None = sys._getframe(depth)
+    places = []
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").split(".")[0] != "nbgrad":
+            places.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return Trace(*places[0], tuple(places[1:]), during) if places else None
+
+
+def line_of(code: CodeType, instruction: int) -> int:
+    for k, position in enumerate(code.co_positions()):
+        if k == instruction // 2:
+            return position[0] or code.co_firstlineno
+    return code.co_firstlineno
+
+
 def describe(place: Place | None) -> str:
     """`file:line` of a place, and its module if that is known."""
     if place is None:
         return "an unknown line"
-    code, instruction, *module = place
-    line = code.co_firstlineno
-    for k, position in enumerate(code.co_positions()):
-        if k == instruction // 2:
-            line = position[0] or line
-            break
-    return f"{code.co_filename}:{line}" + "".join(f", in {name}" for name in module)
+    module = place.module if isinstance(place, Trace) else ""
+    return f"{place[0].co_filename}:{line_of(place[0], place[1])}" + f", in {module}" * bool(module)
+
+
+def told(place: Place) -> str:
+    """The lines that led to a place, as Python's tracebacks have them."""
+    callers = reversed(place.callers) if isinstance(place, Trace) else ()
+    return "".join(traceback.format_list([
+        traceback.FrameSummary(code.co_filename, line_of(code, instruction), code.co_name)
+        for code, instruction in (*callers, place[:2])]))
 
 
 class Off(tuple):

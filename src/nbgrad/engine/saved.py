@@ -30,11 +30,17 @@ class Counter:
         self.count += 1
         self.writer = op, provenance.here(3)
 
+    def writing(self) -> None:
+        """Called before a write, where a counter is not of this very class."""
+
 
 class _Inference(Counter):
     """Counts nothing: the counter of all tensors made in inference mode."""
 
     def bump(self, op: str) -> None:
+        self.writing()
+
+    def writing(self) -> None:
         if not state.inference:
             raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not "
                                "allowed. You can make a clone to get a normal tensor before doing "

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
+from nbgrad.devices import CPU
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.expr import Expr, expand, topological
 from nbgrad.kernels import source
 from nbgrad.kernels.launch import either, entry_point
-from nbgrad.kernels.layout import Layout, expanded_strides, geometry, layout, tiles
+from nbgrad.kernels.layout import Layout, common, expanded_strides, geometry, layout, tiles
 
 
 class Plan(NamedTuple):
@@ -111,12 +112,15 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
 
     An input named in `spec.into` is given to `plan`, and not again to `run`.
     """
+    place = common(*inputs, *(out or ()))
+    if place is not CPU:
+        return _on_cuda(spec, shape, inputs, out, whole, place)
     made = body(spec, tuple(l.dtype for l in inputs))
     read = tuple(l for n, l in zip(spec.inputs, inputs) if n not in spec.into)
-    common = _common_strides(shape, inputs, out)
+    strides = _common_strides(shape, inputs, out)
     np_dtypes = tuple(r.storage for r in spec.results)
-    if common is not None:
-        fresh = tuple(layout(r, shape, common) for r in spec.results)
+    if strides is not None:
+        fresh = tuple(layout(r, shape, strides) for r in spec.results)
         scalars = frozenset(
             n for n, l in zip(spec.inputs, inputs) if l.numel == 1 and l.shape != shape)
         target = out or fresh
@@ -128,19 +132,24 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
         run = _with_offsets(run, partly, read, len(spec.results))
         return Plan(run, target, size, np_dtypes)
     target = out or tuple(layout(r, shape) for r in spec.results)
-    strides = [t.strides for t in target] + [
+    steps_of = [t.strides for t in target] + [
         expanded_strides(l.shape, l.strides, shape) for l in read]
     offsets = [l.offset for l in (*target, *read)]
     if target[0].numel == 0:
         return Plan(_nothing, target, 0, np_dtypes)
-    found = tiles(shape, strides, offsets)
+    found = tiles(shape, steps_of, offsets)
     make = kernel_strided if found is None else kernel_tiled
-    table, steps = found or geometry(shape, strides, offsets)
+    table, steps = found or geometry(shape, steps_of, offsets)
     rows = int(table[1]) * (1 if found is None else int(table[2]) // source.TILE)
     operands = (*np_dtypes, *(l.dtype.storage for l in read))
     kernel = either(target[0].numel, lambda parallel: resolve(
         make(made, steps, parallel and rows > 1), spec, operands, (table.dtype, 1)))
     return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)
+
+
+def _on_cuda(spec, shape, inputs, out, whole, place) -> Plan:
+    from nbgrad.kernels.cuda import elementwise
+    return elementwise.plan(spec, shape, inputs, out, whole, place)
 
 
 def resolve(kernel, spec: Spec, storages: tuple[np.dtype, ...], *more):

@@ -6,17 +6,20 @@ import math
 
 import numpy as np
 
+from nbgrad.devices import CPU, device
 from nbgrad.dtypes import dtype as DType
 
 
 class Layout:
-    """dtype, shape, strides and offset (in elements) of a tensor; interned, so `is` is quick.
+    """dtype, shape, strides and offset (in elements) of a tensor, and the device it lies on.
+
+    Interned, so `is` is quick, and a table of launches by layouts is one by devices, too.
 
     `contiguous` is row-major order without gaps; `dense` allows the axes to be permuted, so
     that a loop over the storage from `offset` on meets every element once.
     """
 
-    __slots__ = ("contiguous", "dense", "dtype", "numel", "offset", "shape", "strides")
+    __slots__ = ("contiguous", "dense", "device", "dtype", "numel", "offset", "shape", "strides")
     dtype: DType
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -24,9 +27,11 @@ class Layout:
     numel: int
     contiguous: bool
     dense: bool
+    device: device
 
     def __repr__(self) -> str:
-        return f"Layout({self.dtype.name}, {self.shape}, {self.strides}, {self.offset})"
+        place = "" if self.device is CPU else f", {self.device}"
+        return f"Layout({self.dtype.name}, {self.shape}, {self.strides}, {self.offset}{place})"
 
     @property
     def span(self) -> int:
@@ -49,24 +54,25 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def layout(dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None = None,
-           offset: int = 0) -> Layout:
+           offset: int = 0, device: device = CPU) -> Layout:
     """The layout with these properties; contiguous where no strides are given."""
-    key = (dtype, shape, strides, offset)
+    key = (dtype, shape, strides, offset, device)
     found = _table.get(key)
     if found is None:
         if strides is None:
-            found = layout(dtype, shape, contiguous_strides(shape), offset)
+            found = layout(dtype, shape, contiguous_strides(shape), offset, device)
         else:
-            found = _make(dtype, shape, strides, offset)
+            found = _make(dtype, shape, strides, offset, device)
         if len(_table) > _MOST:
             _table.clear()
         _table[key] = found
     return found
 
 
-def _make(dtype, shape, strides, offset) -> Layout:
+def _make(dtype, shape, strides, offset, device) -> Layout:
     made = object.__new__(Layout)
     made.dtype, made.shape, made.strides, made.offset = dtype, shape, strides, offset
+    made.device = device
     made.numel = math.prod(shape)
     expected = contiguous_strides(shape)
     made.contiguous = made.numel == 0 or all(
@@ -82,6 +88,24 @@ def _dense(shape, strides) -> bool:
             return False
         step *= n
     return True
+
+
+def common(*operands: Layout | None) -> device:
+    """The device of operands; 0-dim ones of the host may go with those of another device.
+
+    Raises:
+        RuntimeError: they lie on several devices.
+    """
+    found = CPU
+    for own in operands:
+        if own is not None and own.device is not CPU:
+            found = own.device
+    if found is not CPU:
+        for own in operands:
+            if own is not None and own.device is CPU and own.shape:
+                raise RuntimeError("Expected all tensors to be on the same device, but found at least "
+                                   f"two devices, {found} and cpu! Move them with .to('{found}').")
+    return found
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nbgrad.devices import CPU, device
 from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels.cpu import matmul as tiled
 from nbgrad.kernels.cpu import matvec as vectors
 from nbgrad.kernels.cpu.simd import tile_shape
 from nbgrad.kernels.cpu.tasks import machine_code
 from nbgrad.kernels.launch import either, entry_point
-from nbgrad.kernels.layout import Layout, collapse, layout
+from nbgrad.kernels.layout import Layout, collapse, common, layout
 from nbgrad.kernels.memory import empty
 from nbgrad.kernels.options import get_num_threads
 
@@ -67,6 +68,7 @@ class _Product(NamedTuple):
     b: _Lines
     bias: Layout | None = None
     adds: bool = False
+    device: device = CPU
 
     @property
     def matrices(self) -> int:
@@ -125,7 +127,9 @@ def added_product(a: Layout, b: Layout, ta: bool, tb: bool) -> Plan | None:
     p, shape = _shaped(a, b, ta, tb, None)
     if p.dtype.category != 2 or min(p.m, p.n) <= 4 or not 0 < p.k <= _KC or p.matrices == 0:
         return None
-    out = layout(p.dtype, shape)
+    out = layout(p.dtype, shape, device=p.device)
+    if p.device is not CPU:
+        return None
     return Plan(_in_tiles(p._replace(adds=True)), out, out.numel, p.dtype.np)
 
 
@@ -142,7 +146,7 @@ def _shaped(a: Layout, b: Layout, ta: bool, tb: bool,
         # One B for all: the rows of the whole stack are those of one matrix.
         m, sizes = m * sizes[0], [1]
         first, second = first._replace(stack=[0]), second._replace(stack=[0])
-    return _Product(a.dtype, sizes, m, n, k, first, second, bias), shape
+    return _Product(a.dtype, sizes, m, n, k, first, second, bias, device=common(a, b, bias)), shape
 
 
 def matvec(a: Layout, v: Layout, ta: bool = False) -> Plan:
@@ -150,20 +154,23 @@ def matvec(a: Layout, v: Layout, ta: bool = False) -> Plan:
     rows, inner = (1, 0) if ta else (0, 1)
     first, second = _lines(a, rows, inner, [0]), _lines(v, None, 0, [0])
     m, k = a.shape[rows], a.shape[inner]
-    return _plan(_Product(a.dtype, [1], m, 1, k, first, second), (m,))
+    return _plan(_Product(a.dtype, [1], m, 1, k, first, second, device=common(a, v)), (m,))
 
 
 def dot(a: Layout, b: Layout) -> Plan:
     """The sum of the products of two vectors."""
     first, second = _lines(a, None, 0, [0]), _lines(b, None, 0, [0])
-    return _plan(_Product(a.dtype, [1], 1, 1, a.numel, first, second), ())
+    return _plan(_Product(a.dtype, [1], 1, 1, a.numel, first, second, device=common(a, b)), ())
 
 
 def outer(a: Layout, b: Layout) -> Plan:
     """All products of two vectors of floating point numbers."""
     (m,), (n,) = a.shape, b.shape
-    out = layout(a.dtype, (m, n))
+    out = layout(a.dtype, (m, n), device=common(a, b))
     x, y = _lines(a, None, 0, [0]), _lines(b, None, 0, [0])
+    if out.device is not CPU:
+        p = _Product(a.dtype, [1], m, n, 1, x, y, device=out.device)
+        return Plan(_on_cuda(p) if out.numel else _nothing, out, out.numel, a.dtype.np)
     gaps = y.stride != 1
     table = np.array([m, n, x.offset, x.stride, 0 if gaps else y.offset], np.int64)
 
@@ -175,10 +182,17 @@ def outer(a: Layout, b: Layout) -> Plan:
     return Plan(run, out, out.numel, a.dtype.np)
 
 
+def _on_cuda(p: _Product) -> Callable[..., None]:
+    from nbgrad.kernels.cuda import matmul
+    return matmul.launch(p)
+
+
 def _plan(p: _Product, shape: tuple[int, ...]) -> Plan:
-    out = layout(p.dtype, shape)
+    out = layout(p.dtype, shape, device=p.device)
     if out.numel == 0:
         run = _nothing
+    elif p.device is not CPU:
+        run = _on_cuda(p)
     elif p.k == 0:
         run = _only_bias(p)
     elif p.dtype.category != 2:

@@ -13,11 +13,14 @@ import math
 import mmap
 import weakref
 from contextlib import suppress
+from importlib import import_module
 from sys import getrefcount
+from typing import Any
 
 import numpy as np
 
 from nbgrad import config
+from nbgrad.devices import CPU, device
 
 #: Bytes of blocks, lent or not, above which none is kept for later.
 LIMIT: int = config.POOL_BYTES
@@ -46,9 +49,16 @@ def empty(shape: int | tuple[int, ...], dtype) -> np.ndarray:
     return np.empty(shape, dtype) if count < LARGE else _lend(shape, count, np.dtype(dtype))
 
 
-def maker(size: int):
+def maker(size: int, place: device = CPU):
     """The function that is `empty` for arrays of this size: NumPy's own where they are small."""
+    if place is not CPU:
+        return on(place).empty
     return np.empty if size < LARGE else empty
+
+
+def on(place: device) -> Any:
+    """The module with `empty` and `zeros` for a device."""
+    return import_module(__name__ if place is CPU else "nbgrad.kernels.cuda.memory")
 
 
 def zeros(shape: int | tuple[int, ...], dtype) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How kernels are compiled: the only file that spells njit, cuda.jit and their flags.
+"""How CPU kernels are compiled: the only file that spells njit and its flags.
 
 Nothing is compiled before its first call. `kernel` loops run on one thread, `parallel_kernel`
 adds threads through `prange`, `inline` marks scalar helpers that kernels call.
@@ -95,13 +95,6 @@ def folded(function):
 def use_threads(work: int) -> bool:
     """True when `work` (elements touched, or a comparable count) is worth more than one thread."""
     return work >= config.PARALLEL_THRESHOLD and get_num_threads() > 1
-
-
-def cuda_kernel(function):
-    """Compile a CUDA kernel; the CUDA target is imported when the first one is made."""
-    from numba import cuda
-
-    return cuda.jit(function)
 
 
 def set_num_threads(count: int) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
+from nbgrad.devices import CPU
 from nbgrad.formulas.expr import SELECT, Expr, expand, free, topological, var
 from nbgrad.formulas.reductions import TABLE, Reduction
 from nbgrad.kernels import source
@@ -317,6 +318,9 @@ def plan(name: str, own: Layout, reduced: tuple[int, ...], compute: str, result:
 
     `out` is contiguous, of the dtype `result` and of the sizes of the other axes.
     """
+    if own.device is not CPU:
+        from nbgrad.kernels.cuda import reductions
+        return reductions.plan(name, own, reduced, compute, result, params)
     ways, copy = _ways(own, reduced), None
     if not ways or (TABLE[name].middle and len(ways) > 1 and ways[-1].results > 1):
         ways, copy = _gathered(own, reduced)

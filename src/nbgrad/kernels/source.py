@@ -179,20 +179,19 @@ def accesses(body: Body, values: list[str], element: dict[str, str]) -> tuple[li
     return each, write
 
 
-def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = False,
-         device: str = "cpu") -> str:
+def flat(body: Body, scalars: frozenset[str] = frozenset(), parallel: bool = False) -> str:
     """Source of a kernel over contiguous arrays; inputs in `scalars` have one element."""
-    constants, shared, values = statements(body, device)
+    constants, shared, values = statements(body)
     load = dict(zip(body.inputs, body.loads))
     once = [f"{n}_ = {load[n].format(f'{n}[0]')}" for n in body.inputs if n in scalars]
     each, write = accesses(body, values, {n: f"{n}[i]" for n in body.operands if n not in scalars})
     args = ", ".join((*body.operands, *body.params))
-    decorator, over, imports = loop(f"{body.out_names[0]}.size", device, parallel)
+    decorator, over, imports = loop(f"{body.out_names[0]}.size", parallel)
     return (
         header(body, f"{body.name} on {body.compute}, contiguous.", imports)
         + f"@{decorator}\ndef {body.name}_flat({args}):\n"
         + block(prelude(body, constants) + once, 1)
-        + elements(over, each, shared, write, near_tests(body) if device == "cpu" else [], 1)
+        + elements(over, each, shared, write, near_tests(body), 1)
     )
 
 
@@ -226,12 +225,8 @@ def elements(over: str, each: list[str], shared: list[str], write: list[str], te
     )
 
 
-def loop(count: str, device: str, parallel: bool) -> tuple[str, str, str]:
+def loop(count: str, parallel: bool) -> tuple[str, str, str]:
     """The decorator of a kernel, the range of its loop, and its imports."""
-    if device == "cuda":
-        return ("cuda_kernel", f"range(cuda.grid(1), {count}, cuda.gridsize(1))",
-                "import math\n\nfrom numba import cuda\n\n"
-                "from nbgrad.kernels.options import cuda_kernel")
     vectorised = "\nfrom nbgrad.kernels.cpu import maths as math\n"
     if parallel:
         return ("parallel_kernel", f"prange({count})",
@@ -253,14 +248,14 @@ def along(name: str, letter: str, start: str, length: str) -> tuple[list[str], s
     return [], f"{name}[{start} + i * by_{name}]" if letter == "x" else None
 
 
-def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu") -> str:
+def strided(body: Body, steps: str, parallel: bool = False) -> str:
     """Source of a kernel over strided or broadcast arrays.
 
     `steps` has a letter an operand, outputs first, for its stride along the innermost axis:
     `f` for 1, `s` for 0, `x` for any. `geometry` (see layout.geometry) holds
     [rank, rows, n, sizes[rank], then for each operand: offset, inner stride, strides[rank]].
     """
-    constants, shared, values = statements(body, device)
+    constants, shared, values = statements(body)
     load = dict(zip(body.inputs, body.loads))
     operands = body.operands
     start, moves = [], []
@@ -279,8 +274,8 @@ def strided(body: Body, steps: str, parallel: bool = False, device: str = "cpu")
             element[name] = found
     each, write = accesses(body, values, element)
     args = ", ".join((*operands, *body.params, "geometry"))
-    decorator, rows, imports = loop("geometry[1]", device, parallel)
-    tests = near_tests(body) if device == "cpu" else []
+    decorator, rows, imports = loop("geometry[1]", parallel)
+    tests = near_tests(body)
     return (
         header(body, f"{body.name} on {body.compute}, strided ({steps}).", imports)
         + f"@{decorator}\ndef {body.name}_strided({args}):\n"
@@ -326,7 +321,7 @@ def tiled(body: Body, steps: str, parallel: bool = False) -> str:
             element[name] = found
     each, write = accesses(body, values, element)
     args = ", ".join((*operands, *body.params, "geometry"))
-    decorator, rows, imports = loop("geometry[1] * strips", "cpu", parallel)
+    decorator, rows, imports = loop("geometry[1] * strips", parallel)
     return (
         header(body, f"{body.name} on {body.compute}, in tiles ({steps}).", imports)
         + f"@{decorator}\ndef {body.name}_tiled({args}):\n"

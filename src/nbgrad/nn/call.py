@@ -10,7 +10,7 @@ from typing import Any
 from nbgrad.autograd.function import Function
 from nbgrad.engine.mode import state
 from nbgrad.nn.hooks import Hook, listed
-from nbgrad.tensor import Tensor, View
+from nbgrad.tensor import Tensor
 
 
 def call(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -113,8 +113,6 @@ class _WayBack:
         next(t.grad_fn for t in passed.values() if t.requires_grad).register_hook(hook)
         for k, t in passed.items():
             layouts[k] = t._layout
-            if t is not tensors[k]:
-                forbid_writes(t, tensors[k])
         filled = [passed.get(k, v) for k, v in enumerate(values)]
         return tuple(filled) if type(values) is tuple else type(values)(*filled)
 
@@ -155,12 +153,6 @@ class _WayBack:
                 seen = _checked(changed, layouts, "Backward hook", "grad_input")
         self.grads = None
         return tuple(g for g, own in zip(seen, layouts) if own is not None)
-
-
-def forbid_writes(passed: Tensor, base: Tensor) -> None:
-    """Let a write to a tensor that shares another's memory fail: the hooks would not see it."""
-    base = base if base._view is None else base._view.base
-    passed._view = View(base, passed._version, "multi")
 
 
 def _spread(grads: tuple, layouts: list) -> tuple:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from nbgrad import devices, dtypes
 from nbgrad.engine.mode import no_grad
+from nbgrad.kernels.backend import resolve
 from nbgrad.nn.call import call
 from nbgrad.nn.hooks import (
     Hooked,
@@ -137,7 +138,7 @@ class Module(Hooked, Stateful):
         """Change the dtype of floating-point values, or the device: `to("cpu")`, `to(float64)`.
 
         Args:
-            device: where to; only the CPU in this build.
+            device: where to: "cpu" or "cuda".
             dtype: a floating-point dtype.
             tensor: whose dtype and device to take.
         """
@@ -149,20 +150,29 @@ class Module(Hooked, Stateful):
             raise TypeError(f"to() got an unexpected keyword argument {next(iter(kwargs))!r}")
         for value in args:
             if isinstance(value, Tensor):
-                dtype = value.dtype
+                dtype, device = value.dtype, value.device
             elif isinstance(value, dtypes.dtype):
                 dtype = value
-            elif isinstance(value, str | devices.device):
+            elif isinstance(value, str | devices.device) or type(value) is int:
                 device = value
             elif value is not None and not isinstance(value, bool):
                 raise TypeError(f"to() expects a device, a dtype or a tensor, got {value!r}")
-        devices.resolve(device)
+        place = None if device is None else resolve(device)
         if dtype is None:
-            return self
+            return self if place is None else self._apply(lambda t: t.to(place))
         if not dtype.is_floating_point:
             raise TypeError("nn.Module.to only accepts floating point or complex dtypes, but got "
                             f"desired dtype={dtype}")
-        return self._apply(lambda t: t.to(dtype) if t.is_floating_point() else t)
+        return self._apply(lambda t: t.to(t.device if place is None else place,
+                                          dtype if t.is_floating_point() else t.dtype))
+
+    def cpu(self: M) -> M:
+        """Move to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self: M, device: int | str | devices.device | None = None) -> M:
+        """Move to a GPU; says why it cannot where there is none."""
+        return self.to("cuda" if device is None else device)
 
     def float(self: M) -> M:
         """Change floating-point values to float32."""
@@ -192,7 +202,7 @@ class Module(Hooked, Stateful):
         """Give all parameters and buffers new memory, whose values are arbitrary.
 
         Args:
-            device: where; only the CPU in this build.
+            device: where: "cpu" or "cuda".
             recurse: also in the modules below.
         """
         return self._apply(lambda t: empty_like(t, device=device), recurse)
@@ -206,14 +216,6 @@ class Module(Hooked, Stateful):
         raise NotImplementedError(
             "share_memory(): nbgrad shares no tensors between processes; send `state_dict()` to the "
             "other process and load it there, or work with threads, which share all memory")
-
-    def cpu(self: M) -> M:
-        """Move to the CPU."""
-        return self.to("cpu")
-
-    def cuda(self: M, device: int | str | None = None) -> M:
-        """Move to a GPU; says why it cannot where there is none."""
-        return self.to(f"cuda:{device}" if isinstance(device, int) else device or "cuda")
 
     def apply(self: M, fn: Callable[[Module], None]) -> M:
         """Call `fn` on every module, children first, e.g. to initialise weights."""

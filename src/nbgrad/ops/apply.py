@@ -8,23 +8,26 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
+from nbgrad.devices import CPU
 from nbgrad.dtypes import InHalf, float32
 from nbgrad.dtypes import dtype as DType
 from nbgrad.engine import provenance
 from nbgrad.engine.mode import no_grad, state
 from nbgrad.engine.node import Node, hooks_of, next_number
-from nbgrad.engine.saved import INFERENCE, Counter, pack, save, version
-from nbgrad.kernels.layout import Layout
+from nbgrad.engine.saved import Counter, pack, save, version
+from nbgrad.engine.window import View
+from nbgrad.kernels.cuda.array import OnHost
+from nbgrad.kernels.layout import Layout, common
 from nbgrad.ops.op import Op
-from nbgrad.tensor import AccumulateGrad, Saved, Tensor, View
+from nbgrad.tensor import AccumulateGrad, Saved, Tensor
 
 
 def apply(op: Op, inputs: tuple[Tensor, ...], attrs: tuple = ()):
     """Run `op`; record it if this thread records and some input wants a gradient."""
     try:
         out = op.run(inputs, attrs)
-    except InHalf:
-        out = _run_in_float(op, inputs, attrs)
+    except NotImplementedError as error:
+        out = _run_otherwise(error, op, inputs, attrs)
     recording = state.grad
     if not recording:
         mark(out if type(out) is tuple else (out,), recording)
@@ -78,13 +81,42 @@ def note_cuts(node: Node, inputs: tuple[Tensor, ...]) -> None:
         node.cuts = cuts
 
 
-def _run_in_float(op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
+def _run_otherwise(error: NotImplementedError, op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
+    """Run an op that refused its inputs for their dtype or their device."""
+    if isinstance(error, InHalf):
+        return _run_in_float(error, op, inputs, attrs)
+    if isinstance(error, OnHost):
+        return _run_on_host(error, op, inputs, attrs)
+    raise error
+
+
+def run(op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
+    """Run an op without recording it."""
+    try:
+        return op.run(inputs, attrs)
+    except NotImplementedError as error:
+        return _run_otherwise(error, op, inputs, attrs)
+
+
+def _run_on_host(error: OnHost, op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
+    """Run an op that has no CUDA kernel: on copies in host memory, with results moved back."""
+    place = common(*[t._layout for t in inputs])
+    if place is CPU:
+        raise error
+    with no_grad():
+        out = run(op, tuple([t.cpu() for t in inputs]), attrs)
+        if type(out) is Tensor:
+            return out.to(place)
+        return tuple([None if t is None else t.to(place) for t in out])
+
+
+def _run_in_float(error: InHalf, op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
     """Run an op that knows no 16-bit floats: on float32, with results in 16 bits again."""
     halves = [t._layout.dtype for t in inputs if t._layout.dtype.half]
     if not halves or any(d is not halves[0] for d in halves):
-        raise
+        raise error
     with no_grad():
-        out = op.run(tuple([t.float() if t._layout.dtype.half else t for t in inputs]), attrs)
+        out = run(op, tuple([t.float() if t._layout.dtype.half else t for t in inputs]), attrs)
         mixed = any(t._layout.dtype.category == 2 and not t._layout.dtype.half for t in inputs)
         if type(out) is Tensor:
             return _narrow(out, halves[0], mixed)
@@ -95,13 +127,21 @@ def _narrow(t: Tensor, dtype: DType, mixed: bool) -> Tensor:
     return t if mixed or t._layout.dtype is not float32 else t.to(dtype)
 
 
-def _run_into_float(op: Op, target: Tensor, others: tuple[Tensor, ...], attrs: tuple) -> None:
+def _run_into_otherwise(error: NotImplementedError, op: Op, target: Tensor,
+                        others: tuple[Tensor, ...], attrs: tuple) -> None:
     """The same for an op that writes to its first input."""
-    if not any(t._layout.dtype.half for t in (target, *others)):
-        raise
+    inputs = (target, *others)
     with no_grad():
-        first, *rest = [t.detach().float() if t._layout.dtype.half else t for t in (target, *others)]
-        op.run_into(first, tuple(rest), attrs)
+        if isinstance(error, InHalf) and any(t._layout.dtype.half for t in inputs):
+            first, *rest = [t.outside().float() if t._layout.dtype.half else t for t in inputs]
+        elif isinstance(error, OnHost) and common(*[t._layout for t in inputs]) is not CPU:
+            first, *rest = [t.outside().cpu() for t in inputs]
+        else:
+            raise error
+        try:
+            op.run_into(first, tuple(rest), attrs)
+        except NotImplementedError as again:
+            _run_into_otherwise(again, op, first, tuple(rest), attrs)
         if first is not target:
             target.data.copy_(first)
 
@@ -159,7 +199,7 @@ def link(node: Node, inputs, following, attrs) -> Node:
     node.attrs = attrs
     node.saved = ()
     node.hooks = node.versions = None
-    node.place = provenance.here(3) if state.places else None
+    node.place = provenance.trace(3, state.running) if state.places else None
     if len(inputs) == 2:
         a, b = inputs
         key = (a._layout, b._layout)
@@ -203,7 +243,7 @@ def view(op: Any, t: Tensor, attrs: tuple = (), kind: str = "default") -> Tensor
         base = t._view.base
         kind = t._view.kind if kind == "default" else kind
     if not recording and kind == "default":
-        kind = "no_grad"
+        kind = "inference" if state.inference else "no_grad"
     out._view = View(base, counter.count, kind)
     if recording and t._node is not None and own.dtype.category == 2:
         out._node = link(op.node(), (t,), (t._node,), attrs)
@@ -236,8 +276,9 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
     """Run `op` on `target` and others, into the memory of `target`; messages call it `label`."""
     inputs = (target, *others)
     recording = False
-    if target._counter is INFERENCE:
-        INFERENCE.bump(op.label)
+    counter = target._counter
+    if counter is not None and type(counter) is not Counter:
+        counter.writing()
     if state.grad:
         for t in inputs:
             if t._node is not None or t._view is not None:
@@ -255,8 +296,8 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
         versions = [version(t) for t in inputs]
     try:
         op.run_into(target, others, attrs)
-    except InHalf:
-        _run_into_float(op, target, others, attrs)
+    except NotImplementedError as error:
+        _run_into_otherwise(error, op, target, others, attrs)
     counter = target._counter
     if counter is None:
         counter = target._counter = Counter()
@@ -345,19 +386,8 @@ def _check_writable(op: Op, target: Tensor, others: tuple[Tensor, ...]) -> bool:
     wants = target.requires_grad or any(t.requires_grad for t in others)
     view = target._view
     if view is not None and (wants or view.base._node is not None):
-        if view.kind == "no_grad":
-            raise RuntimeError(
-                "A view was created in no_grad mode and is being modified inplace with grad mode "
-                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
-                "You can clarify your code by moving both the view and the inplace either both "
-                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
-                "outside (if you want the inplace to be tracked).")
-        if view.kind == "multi":
-            raise RuntimeError(
-                f"Output {target.output_nr} of {target._node.name() if target._node else op.name} is a "
-                "view and is being modified inplace. This view is the output of a function that "
-                "returns multiple views. Such functions do not allow the output views to be "
-                "modified inplace. You should replace the inplace operation by an out-of-place one.")
+        if view.kind != "default":
+            view.refuse(target._node, target._port)
         if type(view.base._node) is AccumulateGrad:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an "
                                "in-place operation.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.rearrange import FEW, backwards, each, each_adjoint
+from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cpu.rearrange import FEW
 from nbgrad.ops.apply import apply
 from nbgrad.ops.dims import Dims, Sizes, axes, axis, sizes, whole
 from nbgrad.ops.family import expect_tensor
@@ -15,6 +15,10 @@ from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import expand, ravel, repeat, reshape, transpose, unsqueeze
 from nbgrad.tensor import Tensor
 
+each = Twins("rearrange").each
+each_adjoint = Twins("rearrange").each_adjoint
+flipped = Twins("rearrange").flipped
+
 
 class Flip(Op):
     """Axes walked backwards; it is its own adjoint."""
@@ -22,16 +26,7 @@ class Flip(Op):
     name = "Flip"
 
     def forward(self, x, dims):
-        last = 0
-        while x.ndim - 1 - last in dims:
-            last += 1
-        rest = tuple([d for d in dims if d < x.ndim - last])
-        x = np.flip(x, rest) if rest else x
-        if last:
-            return backwards(x, last)
-        out = memory.empty(x.shape, x.dtype)
-        np.copyto(out, x)
-        return out
+        return flipped(x, dims)
 
     def backward(self, node, grad):
         return apply(FLIP, (grad,), node.attrs)
@@ -51,24 +46,24 @@ class Roll(Op):
 
 
 class RepeatEach(Op):
-    """Every number along the last axis a few times in a row; attrs (times,)."""
+    """Every entry along an axis a few times in a row; attrs (times, axis)."""
 
     name = "RepeatInterleave"
 
-    def forward(self, x, times):
-        return each(x, times)
+    def forward(self, x, times, axis):
+        return each(x, times, axis)
 
     def backward(self, node, grad):
         return apply(ADD_EACH, (grad,), node.attrs)
 
 
 class AddEach(Op):
-    """The adjoint: sums of a few neighbours along the last axis."""
+    """The adjoint: sums of a few neighbours along an axis."""
 
     name = "RepeatInterleaveBackward"
 
-    def forward(self, gy, times):
-        return each_adjoint(gy, times)
+    def forward(self, gy, times, axis):
+        return each_adjoint(gy, times, axis)
 
     def backward(self, node, grad):
         return apply(REPEAT_EACH, (grad,), node.attrs)
@@ -203,8 +198,8 @@ def _same_count(t: Tensor, times: int, dim: int | None, output_size: int | None)
     if output_size is not None and output_size != own[d] * times:
         raise RuntimeError(f"repeat_interleave: Invalid output_size, expected {own[d] * times} but "
                            f"got {output_size}")
-    if d == len(own) - 1 and 0 < times <= FEW:
-        return apply(REPEAT_EACH, (reshape(t, own),), (times,))
+    if 0 < times <= FEW:
+        return apply(REPEAT_EACH, (reshape(t, own),), (times, d))
     spread = expand(unsqueeze(reshape(t, own), d + 1), own[:d + 1] + (times,) + own[d + 1:])
     return reshape(spread.clone().contiguous(), own[:d] + (own[d] * times,) + own[d + 1:])
 

@@ -10,15 +10,15 @@ def like(own: Layout, dtype: DType, memory_format=None) -> Layout:
     """The layout of a fresh tensor in the order of another's axes, without gaps."""
     shape = own.shape
     if memory_format == "channels_last":
-        return layout(dtype, shape, _strides(shape, (0, 2, 3, 1)))
+        return layout(dtype, shape, _strides(shape, (0, 2, 3, 1)), 0, own.device)
     if memory_format == "contiguous_format" or own.contiguous:
-        return layout(dtype, shape)
+        return layout(dtype, shape, None, 0, own.device)
     if own.dense:
-        return layout(dtype, shape, own.strides)
+        return layout(dtype, shape, own.strides, 0, own.device)
     if any(s == 0 and n > 1 for s, n in zip(own.strides, shape)):
-        return layout(dtype, shape)
+        return layout(dtype, shape, None, 0, own.device)
     order = sorted(range(len(shape)), key=lambda k: -own.strides[k])
-    return layout(dtype, shape, _strides(shape, tuple(order)))
+    return layout(dtype, shape, _strides(shape, tuple(order)), 0, own.device)
 
 
 def permuted(dtype: DType, shape: tuple[int, ...], order: tuple[int, ...]) -> Layout:

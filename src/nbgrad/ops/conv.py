@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from operator import index
 
-from nbgrad.kernels.cpu import conv as kernels
-from nbgrad.kernels.cpu import conv_volume as volumes
+from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout
 from nbgrad.ops.apply import apply
@@ -13,6 +12,9 @@ from nbgrad.ops.family import expect_float, expect_tensor, present, saved
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import expand, narrow, reshape, squeeze, unsqueeze
 from nbgrad.tensor import Tensor
+
+kernels = Twins("conv")
+volumes = Twins("conv_volume")
 
 # attrs are always (..., stride, padding, dilation, groups): pairs (vertical, horizontal), or triples
 # with the depth before them, and twice as many sides (top, bottom, left, right) for a padding that

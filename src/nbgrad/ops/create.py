@@ -15,7 +15,7 @@ from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops.axis_order import like, permuted
 from nbgrad.ops.dims import sizes
-from nbgrad.ops.factory import check_place, default, dtype_of, factory
+from nbgrad.ops.factory import check_place, default, dtype_of, factory, place_of
 from nbgrad.ops.family import expect_tensor, users_line
 from nbgrad.ops.op import wrap
 from nbgrad.tensor import Tensor
@@ -36,7 +36,8 @@ def tensor(data, *, dtype=None, device=None, requires_grad: bool = False,
         tensor([[1., 2.],
                 [3., 4.]])
     """
-    check_place("tensor", None, device, pin_memory)
+    check_place("tensor", None, pin_memory)
+    place = place_of(device, (data,))
     if isinstance(data, Tensor):
         warnings.warn(
             "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone()"
@@ -46,6 +47,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad: bool = False,
         made = wrap(_array(data, dtype))
     except dtypes.InHalf as found:
         made = wrap(_array(data, dtypes.float32)).to(found.dtype)
+    made = made if place is devices.CPU else made.to(place)
     if requires_grad and not made.is_floating_point():
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients: "
                            f"data of dtype {made.dtype} needs dtype=nbgrad.float32, say")
@@ -160,10 +162,12 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 def as_tensor(data, dtype=None, device=None) -> Tensor:
     """`data` as a tensor, over the same memory where possible."""
-    devices.resolve(device)
+    place = place_of(device, (data,))
     target = None if dtype is None else dtype_of("as_tensor", dtype)
     if isinstance(data, Tensor):
-        return data if target in (None, data.dtype) else data.to(target)
+        return data.to(place, data.dtype if target is None else target)
+    if place is not devices.CPU:
+        return as_tensor(data, target, devices.CPU).to(place)
     if isinstance(data, np.ndarray) and target in (None, dtypes.from_numpy(data.dtype)):
         return from_numpy(data)
     return tensor(data, dtype=dtype)
@@ -216,6 +220,8 @@ def shape_of(args: tuple, size=None, name: str = "zeros") -> tuple[int, ...]:
 def filled(own: Layout, value) -> Tensor:
     """A tensor that lies like `own`, with one number everywhere."""
     dtype = own.dtype
+    if own.device is not devices.CPU:
+        return _fresh(own).fill_(value)
     data = (np.zeros(own.numel, dtype.storage) if value == 0
             else np.full(own.numel, dtype.stored(value), dtype.storage))
     return Tensor(data, own)
@@ -224,19 +230,19 @@ def filled(own: Layout, value) -> Tensor:
 @factory
 def zeros(*shape, size=None, dtype=None) -> Tensor:
     """Zeros of a shape given as numbers, a tuple or a list."""
-    return filled(layout(default(dtype), shape_of(shape, size)), 0)
+    return filled(_here(default(dtype), shape_of(shape, size)), 0)
 
 
 @factory
 def ones(*shape, size=None, dtype=None) -> Tensor:
     """Ones of a shape given as numbers, a tuple or a list."""
-    return filled(layout(default(dtype), shape_of(shape, size)), 1)
+    return filled(_here(default(dtype), shape_of(shape, size)), 1)
 
 
 @factory
 def empty(*shape, size=None, dtype=None, memory_format=None) -> Tensor:
     """Memory as it comes, of a shape."""
-    own = layout(default(dtype), shape_of(shape, size))
+    own = _here(default(dtype), shape_of(shape, size))
     return _fresh(own if memory_format is None else like(own, own.dtype, memory_format))
 
 
@@ -247,14 +253,14 @@ def full(size, fill_value, *, dtype=None) -> Tensor:
     if not isinstance(size, (tuple, list)):
         raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not "
                         f"{type(size).__name__}")
-    own = layout(given if dtype is None else dtype, shape_of((size,)))
+    own = _here(given if dtype is None else dtype, shape_of((size,)))
     return filled(own, _within(value, own.dtype))
 
 
 @factory
 def scalar_tensor(s, *, dtype=None) -> Tensor:
     """A 0-dim tensor."""
-    return filled(layout(default(dtype), ()), _number("scalar_tensor", s)[0])
+    return filled(_here(default(dtype), ()), _number("scalar_tensor", s)[0])
 
 
 @factory
@@ -263,7 +269,7 @@ def empty_strided(size, stride, *, dtype=None) -> Tensor:
     shape, strides = shape_of((), size), sizes((), stride)
     if len(shape) != len(strides) or any(s < 0 for s in strides):
         raise RuntimeError(f"empty_strided: strides {list(strides)} do not fit the shape {list(shape)}")
-    return _fresh(layout(default(dtype), shape, strides))
+    return _fresh(_here(default(dtype), shape, strides))
 
 
 @factory
@@ -277,7 +283,12 @@ def empty_permuted(size, physical_layout, *, dtype=None) -> Tensor:
 
 
 def _fresh(own: Layout) -> Tensor:
-    return Tensor(memory.empty(own.span, own.dtype.storage), own)
+    return Tensor(memory.on(own.device).empty(own.span, own.dtype.storage), own)
+
+
+def _here(dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None = None) -> Layout:
+    """The layout of a new tensor, on the device where new tensors lie."""
+    return layout(dtype, shape, strides, 0, devices.default())
 
 
 def _number(name: str, value) -> tuple:
@@ -337,8 +348,10 @@ LEGACY = {f"{d.legacy}Tensor": _legacy(d) for d in dtypes.ALL}
 
 
 def _new(make):
-    def method(self: Tensor, *args, dtype=None, **options) -> Tensor:
-        return make(*args, dtype=self._layout.dtype if dtype is None else dtype, **options)
+    def method(self: Tensor, *args, dtype=None, device=None, **options) -> Tensor:
+        own = self._layout
+        return make(*args, dtype=own.dtype if dtype is None else dtype,
+                    device=own.device if device is None else device, **options)
 
     method.__doc__ = f"As `nbgrad.{make.__name__}`, with the dtype of this tensor."
     return method

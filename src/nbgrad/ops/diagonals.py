@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbgrad import devices, dtypes
-from nbgrad.kernels.cpu.triangle import triangle
+from nbgrad import dtypes
+from nbgrad.kernels.backend import Twins
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.dims import axis, whole
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import diagonal, ravel
 from nbgrad.ops.views import DIAGONAL, Embed
 from nbgrad.tensor import Tensor
+
+triangle = Twins("triangle").triangle
 
 
 class DiagEmbed(Embed):
@@ -108,7 +110,7 @@ triu, triu_ = _side(TRIU)
 def _indices(name: str, take):
     def function(row: int, col: int, offset: int = 0, *, dtype=dtypes.int64, layout=None,
                  device=None, pin_memory: bool = False) -> Tensor:
-        devices.resolve(device)
+        place = place_of(device)
         row, col, offset = whole(row, "row"), whole(col, "col"), whole(offset, "offset")
         if row < 0 or col < 0:
             raise RuntimeError(f"{'row' if row < 0 else 'col'} must be non-negative, "
@@ -116,7 +118,7 @@ def _indices(name: str, take):
         found = dtypes.as_dtype(dtype)
         if found not in (dtypes.int64, dtypes.int32):
             raise NotImplementedError(f"\"{name}\" not implemented for '{found.legacy}'")
-        return wrap(np.stack(take(row, offset, col)).astype(found.np))
+        return wrap(np.stack(take(row, offset, col)).astype(found.np)).to(place)
 
     function.__name__ = name
     function.__doc__ = (f"Rows and columns (2, count) of the entries that `{name[:4]}` keeps of "

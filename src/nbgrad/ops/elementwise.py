@@ -173,7 +173,7 @@ class Elementwise(Op):
         if len(inputs) <= 2 and own.dtype.category == 2:
             codes = tuple([self.saves(needs[:len(inputs)], ()) for needs in _NEEDS])
         layouts = tuple([t._layout for t in inputs])
-        launch = (run, maker(size), size, np_dtype, own, layouts, codes)
+        launch = (run, maker(size, own.device), size, np_dtype, own, layouts, codes)
         return remember(self.launches, key, launch)
 
     def run_into(self, target: Tensor, others: tuple[Tensor, ...], attrs: tuple) -> None:

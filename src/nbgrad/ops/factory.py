@@ -6,6 +6,7 @@ import functools
 
 from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
+from nbgrad.kernels.backend import resolve
 from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.out import fit, with_keywords
 from nbgrad.ops.write import copy_
@@ -22,14 +23,23 @@ def factory(function):
     @functools.wraps(function)
     def make(*args, out: Tensor | None = None, dtype=None, layout=None, device=None,
              requires_grad: bool = False, pin_memory: bool = False, **options) -> Tensor:
-        if layout is not None or device is not None or pin_memory:
-            check_place(name, layout, device, pin_memory)
+        if layout is not None or pin_memory:
+            check_place(name, layout, pin_memory)
+        place = None
+        if device is not None or devices.default() is not devices.CPU:
+            place = place_of(device, args)
         asked = None if dtype is None else dtype_of(name, dtype)
         if out is not None:
             expect_tensor(name, out=out)
             made = _made(function, args, asked or out._layout.dtype, options)
             return _into(name, out, asked, made)
-        made = _made(function, args, asked, options)
+        if place is None:
+            made = _made(function, args, asked, options)
+        else:
+            with place:
+                made = _made(function, args, asked, options)
+            if made._layout.device is not place:
+                made = made.to(place)
         return made.requires_grad_() if requires_grad else made
 
     return with_keywords(make, function, make)
@@ -52,12 +62,21 @@ def _into(name: str, out: Tensor, asked: DType | None, made: Tensor) -> Tensor:
     return copy_(out, made)
 
 
-def check_place(name: str, layout, device, pin_memory: bool) -> None:
+def place_of(device, args: tuple = ()) -> devices.device:
+    """The device asked for, that of the first tensor among the arguments, or the default."""
+    if device is None:
+        for t in args:
+            if isinstance(t, Tensor):
+                return t._layout.device
+        device = devices.default()
+    return resolve(device)
+
+
+def check_place(name: str, layout, pin_memory: bool) -> None:
     """Refuse memory that this build does not have."""
     if layout not in (None, "strided"):
         raise TypeError(f"{name}(): argument 'layout' must be torch.layout, not "
                         f"{type(layout).__name__}: tensors are nbgrad.strided")
-    devices.resolve(device)
     if pin_memory:
         raise RuntimeError("pin_memory=True requires a CUDA or other accelerator backend; no pinned "
                            "memory allocator is available on this system.")

@@ -8,8 +8,9 @@ import operator
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.devices import CPU
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu import index as kernels
+from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, broadcast_shapes, layout
 from nbgrad.ops.apply import apply, apply_, view
@@ -22,6 +23,8 @@ from nbgrad.ops.views import SELECT, SLICE, UNSQUEEZE, VIEW, ViewOp
 from nbgrad.ops.write import COPY, FILL
 from nbgrad.tensor import Tensor
 
+kernels = Twins("index")
+
 
 def getitem(t: Tensor, key) -> Tensor:
     """`t[key]`, a view unless the key holds a tensor, list or mask of indices."""
@@ -30,6 +33,11 @@ def getitem(t: Tensor, key) -> Tensor:
         return view(SELECT, t, (0, key % own.shape[0]))
     if _is_index(key) and own.shape and own.contiguous and not own.dtype.half:
         return apply(LOOK_UP, (t,), (0, (index_array(key),)))
+    found = _in_one(own, key)
+    if found is not None:
+        count, places = found
+        shape = (math.prod(own.shape[:count]), *own.shape[count:])
+        return apply(LOOK_UP, (view(VIEW, t, (shape,)) if count > 1 else t,), (0, (places,)))
     part, indexing, _ = _opened(t, key)
     if indexing is not None:
         return apply(INDEX, (part,), indexing)
@@ -39,6 +47,27 @@ def getitem(t: Tensor, key) -> Tensor:
 def _is_index(key) -> bool:
     """Whether a key is a tensor of indices."""
     return type(key) is Tensor and key._layout.dtype is dtypes.int64 and bool(key._layout.shape)
+
+
+def _in_one(own: Layout, key) -> tuple[int, np.ndarray] | None:
+    """Of a mask or a pair of indices: the axes it is for, and places on these taken as one.
+
+    None for other keys, for indices outside, and where the entries do not lie in a row.
+    """
+    if not own.contiguous or own.dtype.half or own.device is not CPU:
+        return None
+    if type(key) is Tensor:
+        mask = key._layout
+        if (mask.dtype is dtypes.bool_ and mask.shape and mask.device is CPU
+                and mask.shape == own.shape[:len(mask.shape)]):
+            return len(mask.shape), kernels.marked(key._array())
+    elif type(key) is tuple and len(key) == 2 and len(own.shape) > 1 and all(map(_is_index, key)):
+        i, j = key[0]._layout, key[1]._layout
+        if i.shape == j.shape and i.device is j.device is CPU:
+            places = index_array(key[0])
+            if not kernels.joined(places, key[1]._array(), *own.shape[:2]):
+                return 2, places
+    return None
 
 
 def setitem(t: Tensor, key, value) -> None:

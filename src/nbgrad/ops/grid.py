@@ -9,7 +9,7 @@ from operator import add
 
 import numpy as np
 
-from nbgrad.kernels.cpu import grid as kernels
+from nbgrad.kernels.backend import Twins
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy
 from nbgrad.ops.dims import Sizes
@@ -18,6 +18,8 @@ from nbgrad.ops.matmul import matmul
 from nbgrad.ops.op import Op
 from nbgrad.ops.shape import reshape, select, unsqueeze
 from nbgrad.tensor import Tensor
+
+kernels = Twins("grid")
 
 
 class Sample(Op):

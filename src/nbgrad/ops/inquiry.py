@@ -7,6 +7,7 @@ import numpy as np
 from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.engine.saved import INFERENCE
+from nbgrad.kernels.backend import resolve
 from nbgrad.ops.elementwise import can_cast as _can_cast
 from nbgrad.ops.family import expect_tensor
 from nbgrad.tensor import Tensor
@@ -70,7 +71,7 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
 def get_device(input: Tensor) -> int:
     """The number of the tensor's CUDA device, -1 for the CPU."""
     expect_tensor("get_device", input=input)
-    return -1
+    return -1 if input._layout.device.index is None else input._layout.device.index
 
 
 def resolve_conj(input: Tensor) -> Tensor:
@@ -91,12 +92,12 @@ def can_cast(from_: DType, to: DType) -> bool:
 
 def get_default_device() -> devices.device:
     """Where new tensors lie."""
-    return devices.CPU
+    return devices.default()
 
 
 def set_default_device(device) -> None:
-    """Say where new tensors lie: the CPU."""
-    devices.resolve(device)
+    """Say where new tensors lie."""
+    devices.set_default(resolve(device))
 
 
 class finfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.kernels.cpu import index as kernels
+from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply
 from nbgrad.ops.change import Change, both, into
@@ -15,6 +15,8 @@ from nbgrad.ops.getitem import getitem, number_as
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import expand, reshape, unbind
 from nbgrad.tensor import Tensor
+
+kernels = Twins("index")
 
 
 def where(condition: Tensor, input: Tensor | complex | None = None,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nbgrad.devices import CPU
 from nbgrad.engine.backward import sum_for
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import LEAVES, Node
@@ -44,7 +45,7 @@ class Planned(Op):
         if found is None:
             found = remember(self.plans, key, self.plan(a._layout, b._layout, *attrs))
         run, own, size, np_dtype = found
-        out = maker(size)(size, np_dtype)
+        out = maker(size, own.device)(size, np_dtype)
         run(out, a._data, b._data)
         return Tensor(out, own)
 
@@ -110,7 +111,7 @@ class Product(Planned):
             return False
         out = total._data
         if total._counter is not None:
-            if np.may_share_memory(out, a._data) or np.may_share_memory(out, b._data):
+            if total._layout.device is not CPU or np.may_share_memory(out, a._data) or np.may_share_memory(out, b._data):
                 return False
             total._counter.bump("add_")
         found.run(out, a._data, b._data)
@@ -134,7 +135,7 @@ class AddProduct(Op):
         if found is None:
             return self._apart(c, a, b, *attrs)
         run, own, size, np_dtype = found
-        out = maker(size)(size, np_dtype)
+        out = maker(size, own.device)(size, np_dtype)
         run(c._data, out, a._data, b._data)
         return Tensor(out, own)
 
@@ -151,6 +152,9 @@ class AddProduct(Op):
                 raise RuntimeError(f"For integral input tensors, argument {name} must not be a "
                                    "floating point number.")
         out = self.product.run((a, b), (ta, tb))
+        if out._layout.device is not CPU:
+            scaled = out if alpha == 1 else out * alpha
+            return scaled if beta == 0 else scaled + (c if beta == 1 else c * beta)
         y = out._array()
         if alpha != 1:
             y *= alpha

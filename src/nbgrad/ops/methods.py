@@ -174,11 +174,6 @@ def _type(self: Tensor, dtype=None):
     return write.to(self, named.get(dtype, dtype))
 
 
-def _cuda(self: Tensor, device=None) -> Tensor:
-    """The tensor on a CUDA device."""
-    return write.to(self, device="cuda" if device is None else device)
-
-
 _CASTS = {"float": dtypes.float32, "double": dtypes.float64, "int": dtypes.int32,
           "long": dtypes.int64, "bool": dtypes.bool_, "short": dtypes.int16, "byte": dtypes.uint8,
           "char": dtypes.int8, "half": dtypes.float16, "bfloat16": dtypes.bfloat16}
@@ -192,7 +187,7 @@ METHODS: dict = {
     "reshape_as": _as(lambda t, other: shape.reshape(t, other._layout.shape)),
     "expand_as": _as(lambda t, other: shape.expand(t, other._layout.shape)),
     "type_as": _as(lambda t, other: write.to(t, other._layout.dtype)),
-    "to": write.to, "type": _type, "cpu": lambda self: self, "cuda": _cuda,
+    "to": write.to, "type": _type, "cpu": write.cpu, "cuda": write.cuda,
     "copy_": write.copy_,
     "sum_to_size": reductions.sum_to_size,
     **draw.METHODS,

@@ -7,7 +7,9 @@ import re
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.devices import gpu
 from nbgrad.engine.node import Node
+from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.layout import layout
 from nbgrad.tensor import Tensor
 
@@ -65,6 +67,9 @@ def wrap(result):
         return tuple([wrap(r) for r in result])
     if result.dtype.num == _BITS:  # of 16-bit floats, which nothing else is stored in
         raise dtypes.InHalf(dtypes.float16)
+    if type(result) is DeviceArray:
+        own = layout(dtypes.from_numpy(result.dtype), result.shape, device=gpu(0))
+        return Tensor(result.reshape(-1), own)
     if not result.flags.c_contiguous:
         result = np.ascontiguousarray(result)
     return Tensor(result.reshape(-1), layout(dtypes.from_numpy(result.dtype), result.shape))

@@ -28,8 +28,8 @@ class Overwrite(Op):
 
     def copied(self, t: Tensor) -> Tensor:
         """A copy in whose memory the window is opened."""
-        own = layout(t._layout.dtype, t._layout.shape)
-        storage = memory.empty(own.numel, own.dtype.np)
+        own = layout(t._layout.dtype, t._layout.shape, device=t._layout.device)
+        storage = memory.on(own.device).empty(own.numel, own.dtype.np)
         write(storage, own, t)
         return Tensor(storage, own)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from operator import index
 
-from nbgrad.kernels.cpu import pool as kernels
-from nbgrad.kernels.cpu import pool_average as averages
+from nbgrad.kernels.backend import Twins
 from nbgrad.ops.apply import apply
 from nbgrad.ops.family import expect_float, expect_tensor
 from nbgrad.ops.op import Op
@@ -13,6 +12,9 @@ from nbgrad.ops.pool import MaxPool, check_not_empty, line, line_option, unlined
 from nbgrad.ops.reductions import mean
 from nbgrad.ops.shape import squeeze, unsqueeze
 from nbgrad.tensor import Tensor
+
+kernels = Twins("pool")
+averages = Twins("pool_average")
 
 
 class AdaptiveAvgPool(Op):

@@ -51,18 +51,21 @@ def _repr(self: Tensor) -> str:
     node = self.grad_fn
     return printing.format_tensor(
         self._values(), dtype_suffix=None if own in shown else f"dtype={own!r}",
-        device_suffix=None, grad_fn=None if node is None else node.name(),
+        device_suffix=f"device='{self.device}'" if self.is_cuda else None, grad_fn=None if node is None else node.name(),
         requires_grad=self.requires_grad)
 
 
 def _reduce(self: Tensor, protocol):
-    stored = np.array(self._stored(), order="C").reshape(-1)
+    stored = np.array(self.outside().cpu()._stored(), order="C").reshape(-1)
     own = self._layout
-    return _rebuild, (type(self), stored, own.dtype, tuple(own.shape), self.requires_grad)
+    more = (str(own.device),) if self.is_cuda else ()
+    return _rebuild, (type(self), stored, own.dtype, tuple(own.shape), self.requires_grad, *more)
 
 
-def _rebuild(cls, stored: np.ndarray, dtype, shape: tuple[int, ...], requires_grad: bool) -> Tensor:
-    return _over(cls, stored, layout(dtype, shape)).requires_grad_(requires_grad)
+def _rebuild(cls, stored: np.ndarray, dtype, shape: tuple[int, ...], requires_grad: bool,
+             device: str = "cpu") -> Tensor:
+    made = Tensor(stored, layout(dtype, shape)).to(device)
+    return _over(cls, made._data, made._layout).requires_grad_(requires_grad)
 
 
 def _over(cls, data: np.ndarray, own: Layout) -> Tensor:

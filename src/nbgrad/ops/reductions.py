@@ -16,10 +16,10 @@ from nbgrad.formulas.expr import free, mul, var
 from nbgrad.formulas.reductions import TABLE
 from nbgrad.formulas.row import Row
 from nbgrad.kernels import reductions as kernels
-from nbgrad.kernels.cpu.extremum import extremum
+from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, layout
-from nbgrad.kernels.memory import empty, maker
+from nbgrad.kernels.memory import maker, on
 from nbgrad.ops.apply import apply, unrecorded
 from nbgrad.ops.dims import Dims, Sizes, whole
 from nbgrad.ops.elementwise import OPS, _Derived, _value, write
@@ -27,6 +27,8 @@ from nbgrad.ops.family import expect_tensor, named
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import cat, expand, reshape, unsqueeze
 from nbgrad.tensor import AccumulateGrad, Tensor
+
+extremum = Twins("extremum").extremum
 
 
 def axes(t: Tensor, dim) -> tuple[int, ...]:
@@ -116,9 +118,9 @@ class Reduce(Op):
         run = kernels.plan(self.table.name, given, reduced, compute, result, tuple(params))
         shape = keep(given.shape, reduced) if keepdim else tuple(
             [n for k, n in enumerate(given.shape) if k not in reduced])
-        own = layout(dtypes.from_numpy(result), shape)
+        own = layout(dtypes.from_numpy(result), shape, device=given.device)
         return remember(self.plans, (given, attrs),
-                        (run, maker(own.numel), own.numel, result, own))
+                        (run, maker(own.numel, own.device), own.numel, result, own))
 
     def dtypes(self, own) -> tuple[str, np.dtype]:
         if self.table.kind == "bool":
@@ -172,7 +174,8 @@ def spread(grad: Tensor, node: Node) -> Tensor:
         return grad
     if state.grad or type(leaf) is not AccumulateGrad or leaf.grad is not None:
         return expand(grad, own.shape)
-    full = Tensor(empty(own.numel, own.dtype.np), layout(own.dtype, own.shape))
+    full = Tensor(on(own.device).empty(own.numel, own.dtype.np),
+                  layout(own.dtype, own.shape, device=own.device))
     write(full._data, full._layout, grad)
     return full
 

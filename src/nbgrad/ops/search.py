@@ -6,12 +6,14 @@ from typing import Literal
 
 import numpy as np
 
-from nbgrad.kernels.cpu.index import first_out_of_range
-from nbgrad.kernels.cpu.search import search
-from nbgrad.kernels.cpu.sort import sort
+from nbgrad.kernels.backend import Twins
 from nbgrad.ops.op import wrap
 from nbgrad.ops.shape import axis
 from nbgrad.tensor import Tensor
+
+first_out_of_range = Twins("index").first_out_of_range
+search = Twins("search").search
+sort = Twins("sort").sort
 
 
 def searchsorted(sorted_sequence: Tensor, input, *, out_int32: bool = False, right: bool = False,

@@ -10,6 +10,7 @@ from nbgrad import dtypes
 from nbgrad.formulas.elementwise import TABLE
 from nbgrad.formulas.reductions import TABLE as REDUCTIONS
 from nbgrad.kernels import source
+from nbgrad.kernels.cuda import loops
 from nbgrad.kernels.elementwise import Spec, body
 from nbgrad.kernels.reductions import emit
 
@@ -42,8 +43,10 @@ def kernel_source(name: str, device: str = "cpu", what: str = "forward",
                     (d,) * len(row.pullbacks))
     made = body(spec, (d,) * len(spec.inputs))
     if strided:
-        return source.strided(made, "x" * (len(made.outputs) + len(made.inputs)), device=device)
-    return source.flat(made, device=device)
+        if device == "cuda":
+            return loops.strided(made, 2, False)
+        return source.strided(made, "x" * (len(made.outputs) + len(made.inputs)))
+    return loops.flat(made) if device == "cuda" else source.flat(made)
 
 
 def show(name: str, *, device: Literal["cpu", "cuda"] = "cpu",

@@ -7,13 +7,15 @@ from functools import lru_cache
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.index import add_flat
+from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, collapse, contiguous_strides, layout
 from nbgrad.ops.apply import apply, record, view
 from nbgrad.ops.elementwise import reduce_to, write
 from nbgrad.ops.op import Op, node_class, wrap
 from nbgrad.tensor import Tensor
+
+add_flat = Twins("index").add_flat
 
 Window = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -35,7 +37,8 @@ class ViewOp(Op):
 
     def open(self, own: Layout, attrs: tuple) -> Layout:
         """The layout of the result."""
-        return remember(self.opened, (own, attrs), layout(own.dtype, *self.window(own, *attrs)))
+        return remember(self.opened, (own, attrs),
+                        layout(own.dtype, *self.window(own, *attrs), own.device))
 
     def backward(self, node, grad):
         """By default: the gradient laid into zeros where the window was."""
@@ -50,9 +53,9 @@ class Embed(Op):
     def run(self, inputs, attrs) -> Tensor:
         (grad,) = inputs
         op, shape, view_attrs = attrs
-        own = layout(grad._layout.dtype, shape)
-        out = Tensor(np.zeros(own.numel, own.dtype.np), own)
-        op.run((out,), view_attrs)._array()[...] = grad._array()
+        own = layout(grad._layout.dtype, shape, device=grad._layout.device)
+        out = Tensor(memory.on(own.device).zeros(own.numel, own.dtype.storage), own)
+        write(out._data, op.run((out,), view_attrs)._layout, grad)
         return out
 
     def backward(self, node, grad):
@@ -196,7 +199,7 @@ class Unfold(ViewOp):
 
     def backward(self, node, grad):
         shape = node.layouts[0].shape
-        base = layout(grad._layout.dtype, shape)
+        base = layout(grad._layout.dtype, shape, device=grad._layout.device)
         return apply(AS_STRIDED_BACKWARD, (grad,), (base, *self.window(base, *node.attrs)))
 
 
@@ -240,8 +243,8 @@ class AsStridedBackward(Op):
             around = (lead + max(base.span, end),)
             grad = apply(EMBED, (grad,), (AS_STRIDED, around, (base.shape, base.strides, lead)))
         elif grad._layout.strides != base.strides:
-            fresh = Tensor(memory.empty(base.span, base.dtype.np),
-                           layout(base.dtype, base.shape, base.strides))
+            own = layout(base.dtype, base.shape, base.strides, device=base.device)
+            fresh = Tensor(memory.on(own.device).empty(base.span, base.dtype.np), own)
             grad = fresh.copy_(grad) if grad._node is None else grad.contiguous()
         return view(AS_STRIDED, grad, (shape, strides, offset + lead))
 
@@ -279,7 +282,7 @@ class Multi(Op):
         opened = self.opened.get((t._layout, attrs))
         if opened is None:
             own = t._layout
-            opened = [layout(own.dtype, *w) for w in self.windows(own, *attrs)]
+            opened = [layout(own.dtype, *w, own.device) for w in self.windows(own, *attrs)]
             remember(self.opened, (own, attrs), opened)
         data = t._data
         return tuple([Tensor(data, own) for own in opened])
@@ -397,8 +400,8 @@ class Contiguous(Op):
 
     def run(self, inputs, attrs) -> Tensor:
         (t,) = inputs
-        own = layout(t._layout.dtype, t._layout.shape)
-        storage = memory.empty(own.numel, own.dtype.np)
+        own = layout(t._layout.dtype, t._layout.shape, device=t._layout.device)
+        storage = memory.on(own.device).empty(own.numel, own.dtype.storage)
         write(storage, own, t)
         return Tensor(storage, own)
 

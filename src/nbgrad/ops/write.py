@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nbgrad import devices, dtypes
+from nbgrad.devices import CPU
 from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.elementwise import TABLE
-from nbgrad.kernels.layout import broadcast_shapes
+from nbgrad.kernels import memory
+from nbgrad.kernels.backend import resolve
+from nbgrad.kernels.layout import broadcast_shapes, layout
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.elementwise import OPS, Elementwise, check_writable, reduce_to, write
 from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.op import Op
+from nbgrad.ops.views import CONTIGUOUS
 from nbgrad.tensor import Tensor
 
 
@@ -32,6 +38,30 @@ class Cast(Elementwise):
 CASTS = {d: Cast(d) for d in dtypes.ALL}
 
 
+class ToDevice(Op):
+    """A copy of the elements on another device."""
+
+    name = "ToCopy"
+
+    def run(self, inputs, attrs) -> Tensor:
+        (t,) = inputs
+        place, wait = attrs
+        own = t._layout
+        if not own.dense:
+            return self.run((CONTIGUOUS.run((t,), ()),), attrs)
+        found = layout(own.dtype, own.shape, own.strides, 0, place)
+        part = t._data[own.offset:own.offset + own.numel]
+        if own.device is CPU:
+            return Tensor(memory.on(place).upload(part, wait), found)
+        return Tensor(memory.on(own.device).download(part, wait), found)
+
+    def backward(self, node, grad):
+        return apply(self, (grad,), (node.layouts[0].device, True))
+
+
+TO_DEVICE = ToDevice()
+
+
 def to(input: Tensor, *args, dtype=None, device=None, non_blocking: bool = False,
        copy: bool = False, memory_format=None) -> Tensor:
     """The tensor in another dtype or on another device: `to(dtype)`, `to(device)`, `to(other)`.
@@ -43,15 +73,27 @@ def to(input: Tensor, *args, dtype=None, device=None, non_blocking: bool = False
             dtype, device = a.dtype, a.device
         elif isinstance(a, DType) or a in (float, int, bool):
             dtype = a
-        elif isinstance(a, (str, devices.device)):
+        elif isinstance(a, (str, devices.device)) or type(a) is int:
             device = a
         elif not isinstance(a, bool):
             raise TypeError(f"to() received an invalid argument: {a!r}")
-    devices.resolve(device)
+    place = input._layout.device if device is None else resolve(device)
     target = input._layout.dtype if dtype is None else dtypes.as_dtype(dtype)
-    if target is input._layout.dtype:
-        return OPS["clone"].one(input) if copy else input
-    return apply(CASTS[target], (input,))
+    if target is not input._layout.dtype:
+        input, copy = apply(CASTS[target], (input,)), False
+    if place is not input._layout.device:
+        return apply(TO_DEVICE, (input,), (place, not non_blocking))
+    return OPS["clone"].one(input) if copy else input
+
+
+def cpu(input: Tensor, memory_format=None) -> Tensor:
+    """The tensor in host memory; itself if it is there."""
+    return input if input._layout.device is CPU else apply(TO_DEVICE, (input,), (CPU, True))
+
+
+def cuda(input: Tensor, device=None, non_blocking: bool = False, memory_format=None) -> Tensor:
+    """The tensor on a CUDA device; itself if it is there."""
+    return to(input, device="cuda" if device is None else device, non_blocking=non_blocking)
 
 
 class Copy(Op):
@@ -70,12 +112,14 @@ class Copy(Op):
         check_writable(own)
         if source._data is target._data and own is not other:
             source = source.detach().clone()
+        if other.device is not own.device:
+            source = apply(TO_DEVICE, (source,), (own.device, True))
         write(target._data, own, source)
 
     def backward(self, node, grad):
         old, new = node.next
         return (None if old is None else grad.new_zeros(grad.shape),
-                None if new is None else reduce_to(grad, node.layouts[1]))
+                None if new is None else reduce_to(grad.to(node.layouts[1].device), node.layouts[1]))
 
 
 class Fill(Op):
@@ -86,7 +130,12 @@ class Fill(Op):
         super().__init__()
 
     def run_into(self, target, others, attrs) -> None:
-        target._stored()[...] = target._layout.dtype.stored(attrs[0])
+        own, value = target._layout, attrs[0]
+        if own.device is CPU:
+            target._stored()[...] = own.dtype.stored(value)
+        else:
+            one = layout(own.dtype, ())
+            write(target._data, own, Tensor(np.full(1, own.dtype.stored(value), own.dtype.storage), one))
 
     def backward(self, node, grad):
         return None if node.next[0] is None else grad.new_zeros(grad.shape)

@@ -112,6 +112,8 @@ class Optimizer:
         assert grad is not None
         tensors.append(grad)
         arrays.append(grad._data)
+        counter = p._count()
+        counter.writing()
         for t, array in zip(tensors, arrays):
             # layouts are interned: the same one is the same dtype, shape and strides
             if t._layout is not own or array.size != own.numel or not own.dense or own.dtype.half:
@@ -119,7 +121,6 @@ class Optimizer:
                 break
         else:
             updates.step_flat(row, arrays, scalars)
-        counter = p._count()
         counter.count += 1
         counter.writer = self._writer
 

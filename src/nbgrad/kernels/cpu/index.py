@@ -10,6 +10,11 @@ import numpy as np
 from numba import types
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.places import first_out_of_range as first_out_of_range
+from nbgrad.kernels.cpu.places import joined as joined
+from nbgrad.kernels.cpu.places import marked as marked
+from nbgrad.kernels.cpu.places import nonzero as nonzero
+from nbgrad.kernels.cpu.places import settle as settle
 from nbgrad.kernels.cpu.softmax import split
 from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_threads
@@ -259,47 +264,6 @@ def _add_flat(storage, offsets, values):
 
 
 @kernel
-def _first_outside(idx, low, high):
-    for start in range(0, idx.size, BLOCK):
-        part, outside = idx[start : start + BLOCK], 0
-        for i in range(part.size):
-            outside += (part[i] < low) | (part[i] >= high)
-        if outside:
-            for i in range(part.size):
-                if part[i] < low or part[i] >= high:
-                    return start + i
-    return -1
-
-
-@kernel
-def _settle(idx, n):
-    outside = 0
-    for i in range(idx.size):
-        k = idx[i] + n if idx[i] < 0 else idx[i]
-        inside = (k >= 0) & (k < n)
-        idx[i] = k if inside else idx[i]
-        outside += not inside
-    return outside
-
-
-@kernel
-def _places(mask, shape, out):
-    """Write the index of each nonzero entry of mask (rows, n) into a row of `out`."""
-    count, last = 0, shape.size - 1
-    for r in range(mask.shape[0]):
-        before = count
-        for i in range(mask.shape[1]):
-            if mask[r, i]:
-                out[count, last] = i
-                count += 1
-        rest = r
-        for d in range(last - 1, -1, -1):
-            for k in range(before, count):
-                out[k, d] = rest % shape[d]
-            rest //= shape[d]
-
-
-@kernel
 def _extremes(x):
     low, high = x[0], x[0]
     for i in range(x.size):
@@ -387,16 +351,6 @@ def _reduce_launch(how, threads, dtype):
 def _look_up_launch(threads, dtype):
     return entry_point(_look_up[threads], _kind(dtype, 1), *[types.int64] * 3, (np.int64, 1),
                        _kind(dtype, 1))
-
-
-@cache
-def _settle_launch():
-    return entry_point(_settle, (np.int64, 1), types.int64)
-
-
-def settle(idx, n):
-    """How many of the indices lie outside an axis of n; negative ones are made to count from 0."""
-    return _settle_launch()(idx.reshape(-1), n)
 
 
 def take_rows(x, idx):
@@ -511,21 +465,6 @@ def add_flat(storage, offsets, values):
     """storage[offsets] += values in place, for a 1-d storage."""
     offsets, values = (np.ascontiguousarray(a).reshape(-1) for a in (offsets, values))
     _write(lambda storage: _add_flat(storage, offsets, values), storage)
-
-
-def first_out_of_range(idx, low, high):
-    """Flat position of the first index that is not in [low, high), or -1."""
-    return _first_outside(np.ascontiguousarray(idx).reshape(-1), low, high)
-
-
-def nonzero(mask):
-    """Indices (count, ndim) of the entries that are not zero, row by row."""
-    shape = np.array(mask.shape, np.int64)
-    mask = np.ascontiguousarray(mask if mask.dtype == np.bool_ else mask != 0)
-    out = memory.empty((np.count_nonzero(mask), len(shape)), np.int64)
-    if len(shape):
-        _places(mask.reshape(-1, max(shape[-1], 1)), shape, out)
-    return out
 
 
 def count(x, least):

@@ -63,7 +63,9 @@ def _average_adjoint_loop(gy, gx, rows, columns):
     planes, oh, _ = gy.shape
     width = gx.shape[2]
     for p in prange(planes):
-        s = np.empty(width, gx.dtype)
+        s, plane = np.empty(width, gx.dtype), gx[p].reshape(-1)
+        for i in range(plane.size):  # here: what is cleared is met again at once
+            plane[i] = 0
         for oy in range(oh):
             lo, hi = rows[0, oy], rows[1, oy]
             if hi == lo + 1:
@@ -142,7 +144,7 @@ def _run_average_adjoint(gy, x_shape, first, *rest):
         gy = _run_average_adjoint(gy, (n, c, d, oh * ow), first, _each(oh * ow))
         return _run_average_adjoint(gy.reshape(n, c * d, oh, ow), (n, c * d, h, w), *rest).reshape(
             x_shape)
-    gx = memory.zeros(x_shape, gy.dtype)
+    gx = memory.empty(x_shape, gy.dtype)
     _average_adjoint[use_threads(gx.size)](_planes(gy), _planes(gx), first, *rest)
     return gx
 

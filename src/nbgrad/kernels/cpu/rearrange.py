@@ -1,21 +1,40 @@
 """Rows copied in another order: backwards, or chosen from a table with others around them."""
 
+import math
+
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.options import folded, kernel, parallel_kernel, prange, use_threads
+from nbgrad.kernels.options import folded, inline, kernel, parallel_kernel, prange, use_threads
 
-# Numbers repeated together, and how often at most.
-BLOCK, FEW = 512, 16
+# Numbers copied in one task; numbers repeated together, and how often at most.
+LONG, BLOCK, FEW = 8192, 512, 16
 
 
-def _backwards_loop(x, y):
+@inline
+def _block(t, blocks):
+    """The row, and the first place in it, of task t."""
+    task = np.int64(t)
+    return (task, np.int64(0)) if blocks == 1 else (task // blocks, task % blocks * LONG)
+
+
+def _walked_loop(x, rows, ahead, y):
+    # y[r] = x[rows[r]], walked ahead or backwards, a block of a row at a time
     n = x.shape[1]
-    last = np.uint64(n - 1)  # an index that cannot be negative is not looked at twice
-    for r in prange(x.shape[0]):
-        from_row, to_row = x[r], y[r]
-        for j in range(n):
-            to_row[j] = from_row[last - np.uint64(j)]
+    blocks = -(-n // LONG)
+    for t in prange(rows.size * blocks):
+        r, lo = _block(t, blocks)
+        hi = min(lo + LONG, n)
+        to_row = y[r, lo:hi]
+        if ahead:
+            from_row = x[rows[r], lo:hi]
+            for j in range(to_row.size):
+                to_row[j] = from_row[j]
+        else:
+            from_row = x[rows[r], n - hi:n - lo]
+            last = np.uint64(hi - lo - 1)  # an index that cannot be negative is not looked at twice
+            for j in range(to_row.size):
+                to_row[j] = from_row[last - np.uint64(j)]
 
 
 def _framed_loop(x, rows, columns, start, end, y):
@@ -59,6 +78,33 @@ def _each_loop(x, times, y):
                     to[np.uint64(i * times + k)] = row[i]
 
 
+def _each_row_loop(x, times, y):
+    # y[r * times + k] = x[r]
+    n = x.shape[1]
+    blocks = -(-n // LONG)
+    for t in prange(x.shape[0] * blocks):
+        r, lo = _block(t, blocks)
+        row = x[r, lo:lo + LONG]
+        for k in range(times):
+            to = y[r * times + k, lo:lo + LONG]
+            for i in range(row.size):
+                to[i] = row[i]
+
+
+def _each_row_adjoint_loop(gy, times, gx):
+    n = gx.shape[1]
+    blocks = -(-n // LONG)
+    for t in prange(gx.shape[0] * blocks):
+        r, lo = _block(t, blocks)
+        to, first = gx[r, lo:lo + LONG], gy[r * times, lo:lo + LONG]
+        for i in range(to.size):
+            to[i] = first[i]
+        for k in range(1, times):
+            row = gy[r * times + k, lo:lo + LONG]
+            for i in range(to.size):
+                to[i] += row[i]
+
+
 def _each_adjoint_loop(gy, gx):
     n, times = gy.shape
     for b in prange(-(-n // BLOCK)):
@@ -70,20 +116,26 @@ def _each_adjoint_loop(gy, gx):
                 gx[i] += gy[i, k]
 
 
-_backwards = kernel(_backwards_loop), parallel_kernel(_backwards_loop)
+_walked = kernel(_walked_loop), parallel_kernel(_walked_loop)
 _framed = kernel(_framed_loop), parallel_kernel(_framed_loop)
 _each = kernel(_each_loop), parallel_kernel(_each_loop)
 _each_adjoint = kernel(_each_adjoint_loop), parallel_kernel(_each_adjoint_loop)
+_each_row = kernel(_each_row_loop), parallel_kernel(_each_row_loop)
+_each_row_adjoint = kernel(_each_row_adjoint_loop), parallel_kernel(_each_row_adjoint_loop)
 _BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
-def backwards(x, axes):
-    """x (…) with its last `axes` axes walked backwards."""
-    x = np.ascontiguousarray(x)
+def flipped(x, axes):
+    """x with some axes walked backwards."""
     y = memory.empty(x.shape, x.dtype)
     if x.size:
-        bits, rows = _BITS[x.itemsize], int(np.prod(x.shape[:x.ndim - axes]))
-        _backwards[use_threads(x.size)](x.view(bits).reshape(rows, -1), y.view(bits).reshape(rows, -1))
+        bits, ahead, lead = _BITS[x.itemsize], x.ndim - 1 not in axes, x.ndim
+        while lead and (lead - 1 not in axes) == ahead:  # walked alike, they are one axis
+            lead -= 1
+        rows = np.arange(math.prod(x.shape[:lead])).reshape(x.shape[:lead])
+        rows = np.flip(rows, [axis for axis in axes if axis < lead]).reshape(-1)
+        x = np.ascontiguousarray(x).view(bits).reshape(rows.size, -1)
+        _walked[use_threads(x.size)](x, rows, ahead, y.view(bits).reshape(x.shape))
     return y
 
 
@@ -109,20 +161,27 @@ def framed(x, places):
     return y
 
 
-def each(x, times):
-    """(..., n * times): every number of x (..., n) a few times, at most FEW, in a row."""
-    y = memory.empty((*x.shape[:-1], x.shape[-1] * times), x.dtype)
+def each(x, times, axis):
+    """Every entry along an axis of x a few times, at most FEW, in a row."""
+    y = memory.empty((*x.shape[:axis], x.shape[axis] * times, *x.shape[axis + 1:]), x.dtype)
     if y.size:
-        bits = _BITS[x.itemsize]
+        bits, inner = _BITS[x.itemsize], math.prod(x.shape[axis + 1:])
         x, to = np.ascontiguousarray(x).view(bits), y.view(bits)
-        _each[use_threads(y.size)](x.reshape(-1), times, to.reshape(-1))
+        if inner == 1:
+            _each[use_threads(y.size)](x.reshape(-1), times, to.reshape(-1))
+        else:
+            _each_row[use_threads(y.size)](x.reshape(-1, inner), times, to.reshape(-1, inner))
     return y
 
 
-def each_adjoint(gy, times):
-    """(..., n): the sums of every `times` neighbours of gy (..., n * times)."""
-    gx = memory.empty((*gy.shape[:-1], gy.shape[-1] // times), gy.dtype)
+def each_adjoint(gy, times, axis):
+    """The sums of every `times` neighbours along an axis of gy."""
+    gx = memory.empty((*gy.shape[:axis], gy.shape[axis] // times, *gy.shape[axis + 1:]), gy.dtype)
     if gx.size:
-        gy = np.ascontiguousarray(gy)
-        _each_adjoint[use_threads(gy.size)](gy.reshape(-1, times), gx.reshape(-1))
+        gy, inner = np.ascontiguousarray(gy), math.prod(gy.shape[axis + 1:])
+        if inner == 1:
+            _each_adjoint[use_threads(gy.size)](gy.reshape(-1, times), gx.reshape(-1))
+        else:
+            _each_row_adjoint[use_threads(gy.size)](gy.reshape(-1, inner), times,
+                                                    gx.reshape(-1, inner))
     return gx

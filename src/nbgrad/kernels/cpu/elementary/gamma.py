@@ -21,12 +21,16 @@ _FAR = 10.0
 def digamma_64(x):
     """psi(x) = psi(x + n) - sum of 1 / (x + k); to the left of 0, psi(1 - x) - pi / tan(pi x)."""
     if x == 0:
-        return np.copysign(math.inf, -x)
+        return math.copysign(math.inf, -x)
     reflected = 0.0
     if x < 0:
-        r = x - np.rint(x)
-        if r == 0 or x == -math.inf:
+        if x == -math.inf:
             return math.nan
+        r = math.fmod(x, 1.0)
+        if r == 0:
+            return math.nan
+        if r < -0.5:
+            r += 1.0
         reflected = -math.pi / math.tan(math.pi * r)
         x = 1 - x
     total = 0.0
@@ -73,7 +77,8 @@ def polygamma_64(n, x):
         return sign * math.gamma(s) * _zeta(s, x)
     if not x > -math.inf:
         return math.nan
-    r = x - np.floor(x)
+    r = math.fmod(x, 1.0)
     if r == 0:
         return sign * math.inf
+    r += 1.0
     return sign * math.gamma(s) * (_zeta(s, r) + sign * (_zeta(s, 1 - r) - _zeta(s, 1 - x)))

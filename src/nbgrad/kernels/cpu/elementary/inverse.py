@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 
 from nbgrad.kernels.options import folded
 
@@ -18,7 +17,7 @@ def erfinv_64(y):
     """
     a = abs(y)
     if not a < 1:
-        return np.copysign(math.inf, y) if a == 1 else math.nan
+        return math.copysign(math.inf, y) if a == 1 else math.nan
     fall = math.log1p(-a) + math.log1p(a)
     t = 2 / (math.pi * _A) + 0.5 * fall
     x = math.sqrt(-fall / _A / (math.sqrt(t * t - fall / _A) + t))
@@ -26,4 +25,4 @@ def erfinv_64(y):
         gap = math.erf(x) - a if a < 0.5 else (1 - a) - math.erfc(x)
         f = gap * _HALF_ROOT_PI * math.exp(x * x)
         x -= f / (1 + x * f)
-    return np.copysign(x, y)
+    return math.copysign(x, y)
