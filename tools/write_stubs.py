@@ -92,6 +92,8 @@ def signature(name: str, function, method: bool) -> str:
         if p.default is None and kind not in ("Any",) and "None" not in kind:
             kind += " | None"
         parts.append(f"{prefix}{p.name}: {kind}{default}")
+    if getattr(function, "into", False):
+        parts += ["out: Any = ..."] if star else ["*", "out: Any = ..."]
     if method and not parts:
         parts = ["self"]
     if method and parts[0].startswith("*"):
@@ -122,7 +124,7 @@ def declarations(table: dict, method: bool) -> list[str]:
 
 def text() -> str:
     """The whole file."""
-    functions = declarations(methods.PACKAGE_ONLY | methods.FUNCTIONS, False)
+    functions = declarations(methods.PACKAGE, False)
     own = {n: f for n, f in (methods.FUNCTIONS | methods.METHODS).items()
            if not _written(n)}
     body = textwrap.indent("\n".join(declarations(own, True)), "    ")

@@ -43,8 +43,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if unknown := set(given.peer) - (LIBRARIES.keys() - {OURS}):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
-    if given.device == "cuda":
-        parser.error("nbgrad runs on the CPU only for now")
+    if given.device == "cuda" and not importlib.import_module("nbgrad").cuda.is_available():
+        parser.error("nbgrad finds no CUDA device here: python -m nbgrad doctor says why")
     return given
 
 

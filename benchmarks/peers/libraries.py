@@ -32,6 +32,10 @@ class Torch:
     def __init__(self, module: str, threads: int, device: str) -> None:
         self.torch, self.device = importlib.import_module(module), device
         self.torch.set_num_threads(threads)
+        if device == "cuda":  # models are made there; products in float32, as nbgrad's are
+            self.torch.set_default_device(device)
+            if module == "torch":
+                self.torch.backends.cudnn.allow_tf32 = False
         self.version = self.torch.__version__
 
     def takes(self, workload: Workload) -> bool:

@@ -20,15 +20,15 @@ from nbgrad.printing import set_printoptions
 from nbgrad.tensor import Size, Tensor
 
 from nbgrad.dtypes import bool_ as bool
-from nbgrad.errors import CheckpointError, DataError
+from nbgrad.errors import CheckpointError, DataError, OutOfMemoryError
 from nbgrad.io import load, save
 
 float, double, half = float32, float64, float16
 short, int, long = int16, int32, int64
 newaxis = None
 strided = "strided"
-contiguous_format, preserve_format, channels_last = (
-    "contiguous_format", "preserve_format", "channels_last")
+contiguous_format, preserve_format, channels_last, channels_last_3d = (
+    "contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
 if _TYPE_CHECKING:
     from nbgrad.stubs import *
 globals().update(_methods.PACKAGE)

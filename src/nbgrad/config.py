@@ -73,3 +73,7 @@ def quiet_collector() -> None:
     gc.freeze()
     if gc.get_threshold()[0] in (700, 2000):
         gc.set_threshold(10_000, *gc.get_threshold()[1:])
+
+#: Whether sums are made in the same order each time, also where any order would be faster;
+#: `use_deterministic_algorithms` sets it.
+DETERMINISTIC = True

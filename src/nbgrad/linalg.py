@@ -1,7 +1,6 @@
 """Linear algebra: `nbgrad.linalg`."""
 
 from nbgrad.errors import LinAlgError
-from nbgrad.ops.arguments import checked
 from nbgrad.ops.decompose import (
     cholesky,
     cholesky_ex,
@@ -14,6 +13,7 @@ from nbgrad.ops.decompose import (
     svd,
     svdvals,
 )
+from nbgrad.ops.keywords import flexible
 from nbgrad.ops.linalg import (
     cond,
     diagonal,
@@ -46,4 +46,5 @@ __all__ = [
 ]
 
 for _name in __all__[1:]:
-    globals()[_name] = checked(f"linalg_{_name}", globals()[_name])
+    globals()[_name] = flexible(f"linalg_{_name}", globals()[_name], first=True,
+                                into=_name not in ("diagonal", "matrix_exp", "vander"))

@@ -17,6 +17,7 @@ from nbgrad.engine.mode import inferring, state
 from nbgrad.engine.node import LEAVES, Handle, Node, hooks_of, next_number
 from nbgrad.engine.provenance import Cuts
 from nbgrad.engine.saved import INFERENCE, Counter, counter_here
+from nbgrad.engine.slot import GradSlot
 from nbgrad.engine.window import View
 from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
@@ -26,19 +27,6 @@ if TYPE_CHECKING:
     from nbgrad.stubs import Methods
 else:
     Methods = object
-
-
-class GradSlot:
-    """Holds the `.grad` of a tensor that is no leaf (`retain_grad`)."""
-
-    __slots__ = ("grad", "retains")
-
-    def __init__(self) -> None:
-        self.grad: Tensor | None = None
-        self.retains = False  # whether backward keeps the gradient here
-
-    def retain(self, grad: Tensor) -> None:
-        self.grad = grad if self.grad is None else self.grad + grad
 
 
 class AccumulateGrad(Node):
@@ -397,7 +385,7 @@ class Tensor(Methods):
 
     def _refresh(self) -> None:
         """Renew the history of a view whose base was written to through another name."""
-        view = self._view
+        view: Any = self._view
         if view.version == self._counter.count:
             return
         if view.base._node is not None or not (
@@ -442,6 +430,10 @@ class Tensor(Methods):
         if value.dtype is not self.dtype:
             raise RuntimeError(f"attempting to assign a gradient with dtype '{value.dtype}' to a "
                                f"tensor with dtype '{self.dtype}': cast it first")
+        if value._layout.device is not self._layout.device:
+            raise RuntimeError(f"attempting to assign a gradient located on device '{value.device}' to "
+                               f"a tensor located on device '{self.device}'. Please ensure that the "
+                               "gradient and the tensor are on the same device")
         if value._layout.shape != self._layout.shape:
             raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a "
                                f"tensor of size '{list(self.shape)}'. Please ensure that the gradient "

@@ -1,4 +1,4 @@
-"""Tests on a CUDA device, or on the simulator: `make test-cuda`. Elsewhere there is nothing to collect."""
+"""Tests on a CUDA device or the simulator, by `make test-cuda`; elsewhere there are none."""
 
 import nbgrad
 

@@ -1,5 +1,6 @@
 """The calls of tests/ops/cases once more on the device: the values and gradients of the CPU."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,11 @@ import nbgrad
 from nbgrad.testing.cases import arrays, evaluate, tables
 
 CASES = [c for table in tables(Path(__file__).parents[1] / "ops" / "cases") for c in table.CASES]
+
+
+#: what PyTorch leaves on the host, too: lengths of packed sequences, memory that lies there
+ON_HOST = re.compile("cpu|pack_|packed_|frombuffer")
+TOLERANCE = {nbgrad.float32: 3e-6, nbgrad.float16: 2e-3, nbgrad.bfloat16: 2e-2}
 
 
 def results(case, device):
@@ -31,7 +37,7 @@ def results(case, device):
                                          create_graph=case.twice)
             outputs = [g for g in grads if g is not None]
             found += outputs
-    assert {t.device.type for t in found} <= {device}
+    assert {t.device.type for t in found} <= {device} or ON_HOST.search(case.call)
     return [t.detach().cpu() for t in found]
 
 
@@ -39,8 +45,9 @@ def results(case, device):
 def test_values_and_gradients(case):
     ours, expected = results(case, "cuda"), results(case, "cpu")
     assert len(ours) == len(expected)
+    exact = any(a.dtype == np.float64 for a in arrays(case)) and "float32" not in case.call
+    close = 1e-9 if exact else 3e-6
     for x, y in zip(ours, expected):
         assert x.dtype is y.dtype and x.shape == y.shape
-        np.testing.assert_allclose(x.float().numpy() if x.dtype.half else x.numpy(),
-                                   y.float().numpy() if y.dtype.half else y.numpy(),
-                                   rtol=1e-9, atol=1e-9)
+        close = max(close, TOLERANCE.get(x.dtype, 0))
+        np.testing.assert_allclose(x.double().numpy(), y.double().numpy(), rtol=close, atol=close)

@@ -146,10 +146,8 @@ def test_a_module_gives_its_paths():
     model = nn.Sequential(nn.Sequential(Stem(True)), Block(False), Block(True), nn.Linear(2, 1))
     said = {e.name: e for e in nbgrad.explain(model(nbgrad.ones(1, 2)).sum(), model)}
     at = f"{__file__}:{Block.forward.__wrapped__.__code__.co_firstlineno + 3}"
-    assert said["1.fc.weight"].why == f"cut by detach at {at}, in 1 or 2"
-    assert said["1.fc.weight"].path == (
-        "SumBackward0", "AddmmBackward0 (3)", "(cut)", "AddmmBackward0 (2.fc)",
-        "AddmmBackward0 (1.fc)", "1.fc.weight")
+    assert said["1.fc.weight"].why == f"no way back to it; cut by detach at {at}, in 1 or 2"
+    assert said["1.fc.weight"].path == ("SumBackward0", "AddmmBackward0 (3)", "(cut)")
     assert said["3.weight"].path == ("SumBackward0", "AddmmBackward0 (3)", "3.weight")
     stem = model[0]
     (weight, _) = nbgrad.explain(stem(nbgrad.ones(1, 2)).sum(), stem)
@@ -164,3 +162,30 @@ def test_qualified_names_tell_the_module_of_an_operation(given):
     model = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 1))
     said = nbgrad.explain(model(nbgrad.ones(1, 2)).sum(), given(model))
     assert said[0].path == ("SumBackward0", "AddmmBackward0 (1)", "AddmmBackward0 (0.0)", "0.0.weight")
+
+
+def test_a_function_is_no_cut_but_what_it_says_has_no_gradient():
+    class Both(nbgrad.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            found = x * 2
+            ctx.mark_non_differentiable(found)
+            return found, y * x
+
+        @staticmethod
+        def backward(ctx, apart, g):
+            return None, g
+
+    w, v, u = parameters()
+    apart, product = Both.apply(w, v)
+    assert "cut by both, which has no gradient, at" in nbgrad.explain((apart * v).sum(), [w])[0].why
+    assert nbgrad.explain((product * v).sum(), [v])[0].arrives
+    assert nbgrad.explain((Both.apply(v.detach(), u)[1]).sum(), [v])[0].why.startswith("cut by detach")
+    plain = [t.detach() for t in (w, v)]
+    assert nbgrad.explain((Both.apply(*plain)[1] * u).sum(), [w])[0].why.startswith("cut by detach")
+    own = nbgrad.ones(3, dtype=nbgrad.float64)
+    assert nbgrad.explain((Both.apply(own, own)[1] * u).sum(), [w])[0].why == (
+        "the loss does not depend on it")
+    with nbgrad.no_grad():
+        quiet = Both.apply(w, v)[1]
+    assert "cut by no_grad" in nbgrad.explain((quiet * u).sum(), [w])[0].why

@@ -127,12 +127,27 @@ def backward(x):
     (x - 1).sqrt().sum().backward()
 
 
+class Split(nbgrad.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x / 0
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+def by_a_function(x):
+    return Split.apply(x)
+
+
 def given(x):
     return x + nbgrad.tensor([1.0, float("nan"), 1.0])
 
 
 @pytest.mark.parametrize(("make", "words"), [
     (divided, ["result of div", "inf at [0], 3 of 3", "input 0: (3,) from 1 to 1"]),
+    (by_a_function, ["result of split", "inf at [0], 3 of 3"]),
     (in_place, ["result of div", "inf at [0], 3 of 3"]),
     (in_a_module, ["result of log", "nan at [0], 3 of 3", "in Sequential.1.1"]),
     (backward, ["gradient of sqrt", "inf at [0], 3 of 3", "gradient given: (3,) from 1 to 1",
@@ -148,6 +163,24 @@ def test_the_first_value_that_is_not_finite(make, words):
     place = Log.forward.__code__.co_firstlineno if make is in_a_module else line
     assert f"{__file__}:{place + 1}" in said
     make(x) if make is not backward else None  # outside of the block nothing is said
+
+
+class Root(nn.Module):
+    def forward(self, x):
+        return x.sqrt()
+
+
+def test_the_module_of_a_gradient_that_is_not_finite():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.Identity(), Root()))
+    nn.init.zeros_(net[0].weight)
+    nn.init.zeros_(net[0].bias)
+    with nbgrad.detect_nonfinite(), pytest.raises(FloatingPointError) as caught:
+        net(nbgrad.ones(1, 3)).sum().backward()
+    line = Root.forward.__code__.co_firstlineno + 1
+    assert str(caught.value).splitlines() == [
+        "the gradient of sqrt is not finite: inf at [0, 0], 3 of 3",
+        f"  recorded at {__file__}:{line}, in Sequential.1.1",
+        "  gradient given: (1, 3) from 1 to 1", "  saved: (1, 3) from 0 to 0"]
 
 
 def test_finite_values_pass():

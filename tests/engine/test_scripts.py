@@ -370,6 +370,17 @@ def test_a_second_backward_names_the_first():
         y.backward()
 
 
+@pytest.mark.parametrize(("cut", "words"), [
+    (lambda x: x.exp().detach(), "cut by detach at .*test_scripts.py:"),
+    (lambda x: (x * 2).long().double(), "cut by a cast to int64 at .*test_scripts.py:")])
+def test_an_unused_input_is_told_where_it_was_cut(cut, words):
+    x, w, never = leaf(nbgrad), leaf(nbgrad), leaf(nbgrad)
+    with pytest.raises(RuntimeError, match=rf"at index 1 appears to not (.|\n)*{words}"):
+        nbgrad.autograd.grad([w.sum(), (cut(x) * w).sum()], [w, x])
+    with pytest.raises(RuntimeError, match=r"at index 0 appears .* behavior\.$"):
+        nbgrad.autograd.grad((x * w).sum(), [never])
+
+
 # hooks on tensors and nodes
 
 
@@ -744,7 +755,8 @@ def functions_that_return_windows(torch, say):
             x = given(torch)
             y = function(x)
             say(y is x, y.requires_grad, y._is_view(), y._base is x)
-            for write in (lambda y: y.mul_(2), lambda y: y[:1].mul_(2), lambda y: torch.no_grad()(y.mul_)(2)):
+            for write in (lambda y: y.mul_(2), lambda y: y[:1].mul_(2),
+                          lambda y: torch.no_grad()(y.mul_)(2)):
                 y = function(x)
                 say.outcome(lambda y=y, write=write: write(y).tolist())
                 say.outcome(lambda y=y: y.grad_fn is None)
@@ -756,6 +768,61 @@ def functions_that_return_windows(torch, say):
             y = function(x)
         say(y is x)
         say.outcome(lambda y=y: y.mul_(2).tolist())
+
+
+@script
+def more_of_a_function(torch, say):
+    def made(forward, backward, **more):
+        methods = {"forward": staticmethod(forward), "backward": staticmethod(backward), **more}
+        return type("Odd", (torch.autograd.Function,), methods).apply
+
+    def marked(ctx, x):
+        ctx.mark_dirty(x)
+        return x.mul_(2)
+
+    def of_two(ctx, x):
+        return marked(ctx, x), x * 3
+
+    for function in (made(of_two, lambda ctx, g, h: 2 * g + 3 * h),
+                     made(lambda ctx, x: marked(ctx, x) * 1, lambda ctx, g: g)):
+        for given in (lambda x: x * 1, lambda x: (x * 1)[:2], lambda x: x.detach(), lambda x: x):
+            say.outcome(lambda function=function, given=given: function(given(leaf(torch))))
+    words = made(lambda ctx, x, words: (x * 1, words, None, 3), lambda ctx, *grads: (grads[0], None))
+    say([type(o).__name__ == "Tensor" or o for o in words(leaf(torch), [1, 2])])
+    listed = made(lambda ctx, x: [x * 1, x * 2], lambda ctx, *grads: grads[0])(leaf(torch))
+    say(type(listed).__name__, [o.requires_grad for o in listed])
+
+    def keeping(ctx, x):
+        ctx.save_for_backward(x)
+        ctx.factor = 5
+        return x * 1
+
+    x = leaf(torch)
+    y = made(keeping, lambda ctx, g: g * ctx.saved_tensors[0] * ctx.factor)(x)
+    node = y.grad_fn
+    say(node.factor, node.needs_input_grad, node.name(), node.saved_tensors, node.next_functions[0][1])
+    y.sum().backward()
+    say(x.grad)
+    say.outcome(lambda: node.saved_tensors)
+    say.outcome(y.sum().backward)
+    say.outcome(lambda: made(lambda ctx, x: ctx.save_for_backward(x, 3), None)(x))
+    y = made(lambda ctx, x: (2 * x).int(), lambda ctx, g: g)(x)
+    say(y, y.requires_grad)
+    made(lambda ctx, x: x.sum(), lambda ctx, g: g.expand(3))(x).backward()
+    say(x.grad, x.grad.stride())
+
+    class Other(torch.autograd.Function):
+        forward = staticmethod(lambda ctx, x: x * 3)
+        vjp = staticmethod(lambda ctx, g: 3 * g)
+
+    say(torch.autograd.grad(Other.apply(x).sum(), x))
+
+    def both():
+        class Both(Other):
+            backward = staticmethod(lambda ctx, g: g)
+        Both.apply(x).sum().backward()
+
+    say.outcome(both)
 
 
 @script
@@ -771,8 +838,9 @@ def windows_whose_base_is_written(torch, say):
             v = window(a)
             write(a)
             say(v.requires_grad, v.detach())
-            for use in (lambda v: v.is_leaf, lambda v: v.grad_fn is None, lambda v: (v * 2).requires_grad,
-                        lambda v: v.view(-1).requires_grad, lambda v: v.mul_(2).requires_grad):
+            for use in (lambda v: v.is_leaf, lambda v: v.grad_fn is None,
+                        lambda v: (v * 2).requires_grad, lambda v: v.view(-1).requires_grad,
+                        lambda v: v.mul_(2).requires_grad):
                 say.outcome(lambda v=v, use=use: use(v))
 
 

@@ -25,6 +25,9 @@ CASES = [
     ((2, 3, 5, 34, 37), (4, 3, 3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1), 1),
     ((1, 3, 4, 33, 50), (5, 3, 2, 4, 3), (2, 2, 3), (0, 1, 1), (1, 2, 1), 1),
     ((1, 2, 3, 20, 34), (3, 2, 2, 2, 1), (1, 1, 2), (0, 0, 0), (1, 1, 1), 1),
+    ((2, 16, 4, 34, 63), (15, 16, 3, 3, 3), (1, 2, 2), (2, 1, 0), (2, 1, 1), 1),
+    ((1, 2, 2, 9, 20), (3, 2, 2, 3, 3), (2, 2, 2), (3, 1, 1), (2, 1, 1), 1),
+    ((1, 2, 5, 1050, 17), (3, 2, 2, 2, 2), (3, 2, 2), (0, 1, 1), (1, 1, 3), 1),
 ]
 
 
@@ -76,8 +79,10 @@ def test_columns(shape, rules):
     check(columns.fold(g, shape[2:], *rules), back)
 
 
-def test_same_bits_for_any_thread_count(monkeypatch):
-    x, w, *how = sample((2, 16, 5, 12, 12)), sample((24, 16, 3, 3, 3)), (1,) * 3, (1,) * 3, (1,) * 3, 1
+@pytest.mark.parametrize("stride", [1, 2])
+def test_same_bits_for_any_thread_count(stride, monkeypatch):
+    x, w = sample((2, 16, 5, 16, 16)), sample((20, 16, 3, 3, 3))
+    how = (stride,) * 3, (1,) * 3, (1,) * 3, 1
     results = []
     for threshold in (1, 10**9):
         monkeypatch.setattr(config, "PARALLEL_THRESHOLD", threshold)

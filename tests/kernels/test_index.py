@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nbgrad import config
-from nbgrad.kernels.cpu import index
+from nbgrad.kernels.cpu import index, places
 
 torch = pytest.importorskip("torch")
 
@@ -128,6 +128,20 @@ def test_flat(size, shape, dtype):
 def test_nonzero(shape, dtype):
     x = sample(shape, dtype) * np.asarray(integers(2, shape)).astype(dtype)
     check(index.nonzero(np.asarray(x)), torch.tensor(x).nonzero().numpy())
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 8192, 8193, 70_000])
+def test_marked(size):
+    mask = integers(2, (size,)).astype(bool)
+    check(places.marked(mask), np.flatnonzero(mask))
+
+
+def test_joined_pairs():
+    i, j = np.array([[0, -1], [2, 1]]), np.array([[1, -4], [-1, 0]])
+    assert places.joined(i, j, 3, 4) == 0
+    check(i, np.array([[1, 8], [11, 4]]))
+    for u, v in ((3, 0), (-4, 0), (0, 4), (0, -5)):
+        assert places.joined(np.array([0, u]), np.array([0, v]), 3, 4) == 1
 
 
 def test_nonzero_counts_nan():

@@ -8,6 +8,7 @@ from nbgrad.autograd.explain import explain
 from nbgrad.autograd.function import Function, once_differentiable
 from nbgrad.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from nbgrad.autograd.nonfinite import detect_nonfinite
+from nbgrad.engine import mode as grad_mode
 from nbgrad.engine.mode import (
     detect_anomaly,
     enable_grad,
@@ -22,7 +23,7 @@ from nbgrad.engine.mode import state as _state
 from nbgrad.tensor import Tensor as _Tensor
 
 __all__ = ["Function", "GradcheckError", "Variable", "backward", "detect_anomaly",
-           "detect_nonfinite", "enable_grad", "explain", "functional", "grad", "gradcheck",
+           "detect_nonfinite", "enable_grad", "explain", "functional", "grad", "grad_mode", "gradcheck",
            "gradgradcheck", "graph", "inference_mode", "is_anomaly_enabled", "is_nan_safe",
            "no_grad", "once_differentiable", "set_detect_anomaly", "set_grad_enabled",
            "set_nan_safe"]

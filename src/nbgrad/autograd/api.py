@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+from nbgrad.autograd.explain import explain
 from nbgrad.engine import backward as engine
 from nbgrad.engine.node import GradientEdge
+from nbgrad.engine.slot import GradSlot
 from nbgrad.ops.create import ones_like, zeros_like
 from nbgrad.ops.shape import stack
-from nbgrad.tensor import GradSlot, Tensor
+from nbgrad.tensor import Tensor
 
 
 def _tuple(value) -> tuple:
@@ -180,9 +182,17 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph: bo
         elif g is None and not allow_unused:
             raise RuntimeError(
                 f"The differentiated Tensor at index {k} appears to not have been used in the graph. "
-                "Set allow_unused=True if this is the desired behavior.")
+                f"Set allow_unused=True if this is the desired behavior.{_cut_off(t, outs)}")
         result.append(g)
     return tuple(result)
+
+
+def _cut_off(t: Tensor | GradientEdge, outs: tuple) -> str:
+    """Where the way from the outputs to a tensor was cut, if it was."""
+    tensors = [out for out in outs if isinstance(out, Tensor) and isinstance(t, Tensor)]
+    found = dict.fromkeys(explain(out, [t])[0].why for out in tensors)
+    return "".join(f"\nThe way to it was {why.removeprefix('no way back to it; ')}"
+                   for why in found if "cut by" in why)
 
 
 def _for_each_row(once: Callable, outs: tuple, grad_outputs, keep: bool) -> dict:

@@ -54,12 +54,12 @@ def explain(loss: Tensor, params: Any) -> Explanation:
         >>> first, second = nn.Linear(2, 3), nn.Linear(3, 1)
         >>> hidden = first(nbgrad.ones(4, 2))
         >>> loss = second(hidden.detach()).sum()
-        >>> nbgrad.explain(loss, {"a.weight": first.weight, "b.weight": second.weight})
+        >>> nbgrad.explain(loss, {"a.bias": first.bias, "b.bias": second.bias})
         ... # doctest: +ELLIPSIS
-        a.weight  no gradient: cut by detach at ...:...
-                    loss <- SumBackward0 <- AddmmBackward0 (b) <- (cut) <- AddmmBackward0 (a) <- a.weight
-        b.weight  arrives: by 2 operations
-                    loss <- SumBackward0 <- AddmmBackward0 (b) <- b.weight
+        a.bias  no gradient: cut by detach at ...:...
+                  loss <- SumBackward0 <- AddmmBackward0 (b) <- (cut) <- AddmmBackward0 (a) <- a.bias
+        b.bias  arrives: by 2 operations
+                  loss <- SumBackward0 <- AddmmBackward0 (b) <- b.bias
     """
     named = _named(params)
     names = Names(named, params if hasattr(params, "named_modules") else None)

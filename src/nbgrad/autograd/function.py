@@ -8,9 +8,10 @@ from typing import Any
 
 from nbgrad.engine.mode import no_grad, state
 from nbgrad.engine.node import Node
+from nbgrad.engine.provenance import OFF
 from nbgrad.engine.saved import save, unpack
 from nbgrad.engine.window import View
-from nbgrad.ops.apply import link, mark, rebase
+from nbgrad.ops.apply import link, mark, note_cuts, rebase, unrecorded
 from nbgrad.tensor import AccumulateGrad, Saved, Tensor
 
 
@@ -41,10 +42,10 @@ class _Context(Node):
 
     def save_for_backward(self, *tensors) -> None:
         """Keep inputs or outputs (or None) for backward."""
-        for t in tensors:
+        for k, t in enumerate(tensors):
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type "
-                                f"{type(t).__name__}: keep other values as attributes of ctx")
+                raise TypeError(f"save_for_backward can only save variables, but argument {k} is of "
+                                f"type {type(t).__name__}: keep other values as attributes of ctx")
         self._to_save = tensors
 
     def mark_dirty(self, *tensors) -> None:
@@ -79,7 +80,8 @@ class _FunctionNode(_Context):
         if node._materialize:
             grads = tuple(g if g is not None or own is None else like.new_zeros(own)
                           for g, own, like in _shapes(node, grads))
-        found = node.function.backward(node, *grads)
+        function = node.function
+        found = (function.backward if function.vjp is Function.vjp else function.vjp)(node, *grads)
         found = found if isinstance(found, tuple) else (found,)
         count = len(node._needs)
         if len(found) > count and all(g is None for g in found[count:]):
@@ -155,6 +157,11 @@ class Function:
         raise NotImplementedError("You must implement either the backward or vjp method for your "
                                   "custom autograd.Function to use it with backward mode AD.")
 
+    @staticmethod
+    def vjp(ctx, *grads):
+        """Another name for `backward`."""
+        raise NotImplementedError("see backward")
+
     def __init__(self, *args, **kwargs) -> None:
         raise RuntimeError(f"{type(self).__name__} should not be instantiated. Methods on autograd "
                            "functions are all static, so you should invoke them on the class itself: "
@@ -162,6 +169,9 @@ class Function:
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
+        if cls.backward is not Function.backward and cls.vjp is not Function.vjp:
+            raise RuntimeError("Implementing both 'backward' and 'vjp' for a custom Function is not "
+                               "allowed. You should only implement one of them.")
         cls._node_class = type(f"{cls.__name__}Backward", (_FunctionNode,), {"function": cls})
 
     @classmethod
@@ -177,21 +187,22 @@ class Function:
         positions = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
         node._tensor_positions = positions
         node._needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
-        recording = state.grad and any(node._needs)
-        with no_grad():
+        outer, state.grad = state.grad, OFF
+        try:
             if cls.setup_context is None:
                 out = cls.forward(node, *args, **kwargs)
             else:
                 out = cls.forward(*args, **kwargs)
                 cls.setup_context(node, args, out)
+        finally:
+            state.grad = outer
         single = not isinstance(out, tuple)
         outs = (out,) if single else out
-        inputs = [args[k] for k in positions]
-        if recording:
-            outs = _record(node, inputs, outs)
-        else:
-            outs = tuple([_again(o) if any(o is t for t in inputs) and not any(
-                o is d for d in node._dirty) else o for o in outs])
+        inputs = tuple([args[k] for k in positions])
+        recording = outer and True in node._needs
+        for d in node._dirty:
+            _check_dirty(d, outs, recording)
+        outs = (_record if recording else _unrecorded)(node, inputs, outs)
         node._to_save = node._dirty = node._non_differentiable = ()
         return outs[0] if single else outs
 
@@ -201,31 +212,60 @@ def _again(t: Tensor) -> Tensor:
     made = t.outside()
     if state.grad:
         made._view = View(t if t._view is None else t._view.base, made._counter.count, "function")
-        made._slot = t._slot if isinstance(t._slot, tuple) else None
-    else:
-        mark((made,), state.grad)
     return made
 
 
-def _record(node: _FunctionNode, inputs: list[Tensor], outs: tuple) -> tuple:
+def _unrecorded(node: _FunctionNode, inputs: tuple[Tensor, ...], outs: tuple) -> tuple:
+    """Outputs without a history, marked with the reasons why there is none."""
+    given = {id(t) for t in inputs} - {id(t) for t in node._dirty}
+    outs = tuple([_again(o) if id(o) in given else o for o in outs])
+    fresh = tuple([o for o in outs if isinstance(o, Tensor) and o._node is None])
+    if state.grad:
+        for o in fresh:
+            o._slot = None if o._slot is OFF else o._slot
+        unrecorded(node.function.__name__, inputs, fresh)
+    else:
+        mark(fresh, state.grad)
+    return outs
+
+
+def _check_dirty(d: Tensor, outs: tuple, recording: bool) -> None:
+    """Raise where an input was written to whose history cannot be changed."""
+    if not any(d is o for o in outs):
+        raise RuntimeError(
+            "Some elements marked as dirty during the forward method were not returned as output. The "
+            "inputs that are modified inplace must all be outputs of the Function.")
+    if recording and type(d._node) is AccumulateGrad:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    if recording and d._view is not None and sum(isinstance(o, Tensor) for o in outs) > 1:
+        raise RuntimeError(
+            "If your Function modifies inplace an input that is a view of another Tensor, your "
+            "Function cannot return more than one Tensor. This is not supported by the current "
+            "autograd engine. You should either make sure the input is not a view (using .clone() for "
+            "example) or make your Function only return one Tensor (potentially splitting it into two "
+            "Functions: one doing the inplace that returns a single Tensor and a second one that does "
+            "the other operations).")
+
+
+def _record(node: _FunctionNode, inputs: tuple[Tensor, ...], outs: tuple) -> tuple:
     """Hang the node on the outputs; an input returned unchanged becomes a new tensor."""
-    for d in node._dirty:
-        if isinstance(d, Tensor) and type(d._node) is AccumulateGrad:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place "
-                               "operation.")
     place = node.place
-    link(node, inputs, tuple(t._node for t in inputs), ())
+    link(node, inputs, tuple([t._node for t in inputs]), ())
     node.place = node.place or place
     node.outputs = len(outs)
+    given, dirty = {id(t) for t in inputs}, {id(t) for t in node._dirty}
+    apart = {id(t) for t in node._non_differentiable}
     node._output_shapes = tuple(o._layout.shape if isinstance(o, Tensor) else None for o in outs)
     fresh, saved_as = [], {}
     for port, o in enumerate(outs):
-        as_given = any(o is t for t in inputs)
-        if not isinstance(o, Tensor) or any(o is n for n in node._non_differentiable) \
-                or o._layout.dtype.category < 2:
-            fresh.append(o if not as_given else o.detach() if o.requires_grad else _again(o))
+        as_given = id(o) in given
+        if not isinstance(o, Tensor) or id(o) in apart or o._layout.dtype.category < 2:
+            made = o if not as_given else o.detach() if o.requires_grad else _again(o)
+            if isinstance(o, Tensor) and not as_given:
+                unrecorded(node.function.__name__, inputs, (o,))
+            fresh.append(made)
             continue
-        if any(o is d for d in node._dirty):
+        if id(o) in dirty:
             o._count().bump(type(node).__name__)
             if o._view is not None:
                 rebase(o, node)
@@ -244,13 +284,16 @@ def _record(node: _FunctionNode, inputs: list[Tensor], outs: tuple) -> tuple:
             where.append(None)
             continue
         where.append(len(values))
-        is_input = any(t is i for i in inputs)
-        if id(t) in saved_as and not (is_input and saved_as[id(t)][0] is not t):
+        if id(t) in saved_as and not (id(t) in given and saved_as[id(t)][0] is not t):
             values.append(Saved(t, saved_as[id(t)][1]))
         else:
             values.append(t)
     node._saved_positions = where
     save(node, tuple(values))
+    if None in node.next:
+        note_cuts(node, inputs)
+    if state.checker is not None:
+        state.checker.forward(node, inputs, tuple(fresh))
     return tuple(fresh)
 
 

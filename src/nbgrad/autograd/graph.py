@@ -69,13 +69,13 @@ def _bounds(t: Tensor) -> tuple[int, int] | None:
     """The least and the largest of integers, which may be indices that nobody checks again."""
     if t.dtype.category != 1 or not t.numel():
         return None
-    array = t._array()
+    array = t._values()
     return int(array.min()), int(array.max())
 
 
 def _within(t: Tensor, bounds: tuple[int, int]) -> bool:
     low, high = bounds
-    array = t._array()
+    array = t._values()
     return bool(array.min() >= low and array.max() <= high)
 
 
@@ -154,9 +154,9 @@ class _Original:
         self.value, self.allowed = value, allowed
         counter = value._count()
         if type(counter) is Counter:
-            counter.__class__, counter.originals = _Guarding, WeakSet()
-        if type(counter) is _Guarding:
-            counter.originals.add(self)
+            counter.__class__ = _Guarding
+        if isinstance(counter, _Guarding):
+            vars(counter).setdefault("originals", WeakSet()).add(self)
 
 
 class _Guarding(Counter):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import CodeType
 from typing import Any
 
@@ -43,7 +43,10 @@ class Names:
         """The paths of the modules to whose methods a line belongs, if it belongs to any."""
         if self.model is None or place is None:
             return ""
-        paths = [self._path(path) for path, m in self.model.named_modules() if _has(type(m), place[0])]
+        paths: list[str] = []
+        for overridden in (False, True):
+            paths = paths or [self._path(path) for path, m in self.model.named_modules()
+                              if _has(type(m), place[0], overridden)]
         return " or ".join([*paths[:_SHOWN], "others"] if len(paths) > _SHOWN else paths)
 
     def _path(self, path: str) -> str:
@@ -58,9 +61,12 @@ def _key(t: Tensor) -> Node | int:
     return t._node if t._node is not None else id(t._data)
 
 
-def _has(cls: type, code: CodeType) -> bool:
+def _has(cls: type, code: CodeType, overridden: bool) -> bool:
     """Whether some code is that of a method, or of a function within one."""
-    for found in (f for base in cls.__mro__ for f in vars(base).values()):
+    spaces: list[Mapping[str, Any]] = [vars(c) for c in cls.__mro__]
+    if not overridden:
+        spaces = [dict(pair for space in reversed(spaces) for pair in space.items())]
+    for found in (f for space in spaces for f in space.values()):
         own = getattr(inspect.unwrap(getattr(found, "__func__", found)), "__code__", None)
         if own is not None and (own is code or (
                 own.co_filename == code.co_filename

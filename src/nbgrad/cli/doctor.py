@@ -6,8 +6,8 @@ import os
 import platform
 import re
 import time
-import warnings
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numba.core.registry import cpu_target
 import nbgrad
 from nbgrad import config
 from nbgrad.kernels import cache, memory, options
-from nbgrad.kernels.backend import resolve
+from nbgrad.kernels.backend import machine
 from nbgrad.kernels.cpu import simd
 from nbgrad.ops import create
 
@@ -75,15 +75,25 @@ def _pool() -> str:
 
 
 def _cuda() -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from numba import cuda
-
-        found = f"{len(cuda.gpus)} GPUs" if cuda.is_available() else "Numba finds no GPU"
+    """The device, or what keeps one from being used, and what to do about it."""
     try:
-        resolve("cuda")
+        here = machine()
+        here.check()
     except RuntimeError as error:
-        return f"{found}; {error}"
+        return f"none, {_package()}: {error}"
+    free, whole = (n / 2**30 for n in here.memory())
+    major, minor = here.capability()
+    return (f"{here.name()}, compute capability {major}.{minor}, {whole:.1f} GiB of which "
+            f"{free:.1f} GiB are free, {_package()}")
+
+
+def _package() -> str:
+    try:
+        found = f"numba-cuda {version('numba-cuda')}"
+    except PackageNotFoundError:
+        return "numba-cuda is not installed"
+    if np.lib.NumpyVersion(np.__version__) >= "2.5.0":
+        return f"{found} does not work with NumPy {np.__version__} (pip install 'numpy<2.5')"
     return found
 
 

@@ -32,6 +32,10 @@ def default_collate(samples: Sequence[Any]) -> Any:
     first = samples[0]
     if isinstance(first, (str, bytes)):
         return list(samples)
+    if getattr(first, "is_cuda", False):
+        from nbgrad.ops.join import stack
+
+        return stack(list(samples))
     if hasattr(first, "detach"):
         return _stack([sample.detach().numpy() for sample in samples])
     if isinstance(first, (np.ndarray, np.generic, bool, int, float)):
@@ -47,3 +51,15 @@ def default_collate(samples: Sequence[Any]) -> Any:
         f"default_collate: cannot make a Tensor of {type(first).__name__}; convert it in the "
         "dataset (an image with transforms.ToArray()), or pass a collate_fn"
     )
+
+
+def pinned(batch: Any) -> Any:
+    """The batch with its tensors in pinned memory; objects with `pin_memory()` do that themselves."""
+    if hasattr(batch, "pin_memory"):
+        return batch if getattr(batch, "is_cuda", False) else batch.pin_memory()
+    if isinstance(batch, Mapping):
+        return {key: pinned(value) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        entries = [pinned(entry) for entry in batch]
+        return type(batch)(*entries) if hasattr(batch, "_fields") else type(batch)(entries)
+    return batch

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from nbgrad.data.collate import default_collate
+from nbgrad import cuda
+from nbgrad.data.collate import default_collate, pinned
 from nbgrad.data.dataset import Dataset
 from nbgrad.data.sample import sample
 from nbgrad.data.sampler import BatchSampler, RandomSampler, SequentialSampler
@@ -35,7 +36,10 @@ class DataLoader:
         generator: anything with `initial_seed()`, for the seed.
         seed: decides order and transforms.
         prefetch_factor: batches loaded ahead by each worker.
-        pin_memory, persistent_workers: accepted as in PyTorch, without effect.
+        pin_memory: put the tensors of batches into pinned memory, from which
+            `.to("cuda", non_blocking=True)` copies while Python goes on; without a CUDA device
+            there is no such memory, and nothing happens.
+        persistent_workers: accepted as in PyTorch, without effect.
 
     Raises:
         Exception: what a sample raises, with a note that names its index.
@@ -83,6 +87,7 @@ class DataLoader:
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self.collate_fn = collate_fn
+        self.pin_memory = pin_memory and cuda.is_available()
         if batch_sampler is None:
             if sampler is None:
                 sampler = (
@@ -110,6 +115,10 @@ class DataLoader:
         return (self._load(epoch, indices) for indices in batches)
 
     def _load(self, epoch: int, indices: list[Any]) -> Any:
+        batch = self._batch(epoch, indices)
+        return pinned(batch) if self.pin_memory else batch
+
+    def _batch(self, epoch: int, indices: list[Any]) -> Any:
         if self.collate_fn is None and isinstance(self.dataset, Dataset):
             batch = self.dataset.collated(indices)
             if batch is not NotImplemented:

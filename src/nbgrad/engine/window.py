@@ -6,9 +6,10 @@ from typing import Any, NoReturn
 
 from nbgrad.engine.node import Node
 
-_MODE = (" Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your "
-         "code by moving both the view and the inplace either both inside the {} block (if you don't "
-         "want the inplace to be tracked) or both outside (if you want the inplace to be tracked).")
+_MODE = (" Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify "
+         "your code by moving both the view and the inplace either both inside the {} block (if you "
+         "don't want the inplace to be tracked) or both outside (if you want the inplace to be "
+         "tracked).")
 #: kind: (where it was made, in which mode that is found out, why it is forbidden)
 _KINDS = {
     "no_grad": ("no_grad", "with grad mode enabled", _MODE.format("no_grad")),

@@ -221,13 +221,14 @@ fmin = row("fmin", select((a <= b) | ne(b, b), a, b), inputs="a b",
            d=(select((a <= b) | ne(b, b), 1, 0), select((a <= b) | ne(b, b), 0, 1)))
 
 # Division with rounding
-floor_divide = primitive("floor_divide", "({} // {})", inputs="a b", d=(0, 0), node="Div",
-                         domain=((0.6, 0.9), (1.1, 1.9)))
+floor_divide = primitive("floor_divide", "math.floor_divide({}, {})", integer="({} // {})",
+                         inputs="a b", d=(0, 0), node="Div", domain=((0.6, 0.9), (1.1, 1.9)))
 # the remainder with the sign of the dividend, from Python's, which has the divisor's
 _REST = "({0} % {1} - ({1} if ({0} % {1} != 0) & (({0} < 0) != ({1} < 0)) else 0))"
 trunc_divide = primitive("trunc_divide", "np.trunc({} / {})", integer=f"(({{0}} - {_REST}) // {{1}})",
                          inputs="a b", d=(0, 0), node="Div", domain=((0.6, 0.9), (1.1, 1.9)))
-remainder = primitive("remainder", "({} % {})", inputs="a b", d=(1, -floor_divide(a, b)),
+remainder = primitive("remainder", "math.remainder({}, {})", integer="({} % {})", inputs="a b",
+                      d=(1, -floor_divide(a, b)),
                       domain=((0.6, 0.9), (1.1, 1.9)))
 fmod = primitive("fmod", "np.fmod({}, {})", integer=_REST, inputs="a b", d=(1, -trunc(a / b)),
                  domain=((0.6, 0.9), (1.1, 1.9)))

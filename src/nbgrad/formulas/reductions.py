@@ -63,6 +63,8 @@ count_nonzero = reduction("count_nonzero", pre=_truth, kind="sum")
 _freedom = select(n > correction, n - correction, 0)
 var_ = reduction("var", pre=(x - m) * (x - m), d=2 * (x - m) / (n - correction), post=s / _freedom,
                  params="correction", middle="mean")
+std = reduction("std", pre=var_.pre, post=sqrt(var_.post), params="correction", middle="mean",
+                d=select(eq(y, 0), 0, (x - m) / (y * (n - correction))))
 # the maximum, or 0 where that is infinite
 finite_amax = reduction("finite_amax", combine=_larger, identity="lowest", kind="same",
                         post=select(eq(s - s, 0), s, 0))

@@ -52,7 +52,8 @@ def load(
 
     Args:
         f: a path, or a file object, which is read from where it stands to its end.
-        map_location: accepted as in PyTorch; tensors are always loaded to the CPU.
+        map_location: the device that tensors are loaded to, the CPU where none is named; or a dict
+            whose entry for "cpu" is that device, or a function of a tensor and "cpu" that moves it.
         weights_only: accepted as in PyTorch; code is not run with False either.
 
     Raises:
@@ -61,7 +62,21 @@ def load(
     Example:
         >>> model.load_state_dict(nbgrad.load("mobilenet_v2-b0353104.pth"))
     """
-    return reading.read(f, _tensor)
+    move = _mover(map_location)
+    return reading.read(f, _tensor if move is None else lambda array, requires_grad: (
+        move(_tensor(array, False)).requires_grad_(requires_grad)))
+
+
+def _mover(place: Any) -> Any:
+    """The function that moves a tensor where `map_location` says; None where it stays."""
+    if callable(place):
+        return lambda tensor: _or(place(tensor, "cpu"), tensor)
+    place = place.get("cpu") if isinstance(place, dict) else place
+    return None if place is None else lambda tensor: tensor.to(place)
+
+
+def _or(moved: Any, tensor: Any) -> Any:
+    return tensor if moved is None else moved
 
 
 def _tensor(array: np.ndarray, requires_grad: bool) -> Any:

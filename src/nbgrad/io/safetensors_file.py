@@ -73,7 +73,10 @@ class _Encoder:
         return [self.encode(key, (*path, name)), self.encode(value, (*path, name))]
 
     def _tensor(self, value: Any, path: tuple[str, ...]) -> dict[str, Any]:
-        array = value.detach().numpy() if hasattr(value, "detach") else value
+        if getattr(value, "is_cuda", False):
+            array = value.detach().cpu().numpy()
+        else:
+            array = value.detach().numpy() if hasattr(value, "detach") else value
         dtypes.from_numpy(array.dtype)  # a TypeError now rather than when the file is read
         name = plain = ".".join(path).encode("utf-8", "replace").decode() or "tensor"
         while name in self.arrays or name == "__metadata__":

@@ -114,6 +114,9 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     """
     place = common(*inputs, *(out or ()))
     if place is not CPU:
+        if any(o.device is CPU for o in out or ()):
+            raise RuntimeError("Expected all tensors to be on the same device, but found at least two "
+                               f"devices, cpu and {place}!")
         return _on_cuda(spec, shape, inputs, out, whole, place)
     made = body(spec, tuple(l.dtype for l in inputs))
     read = tuple(l for n, l in zip(spec.inputs, inputs) if n not in spec.into)

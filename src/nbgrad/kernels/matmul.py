@@ -169,8 +169,9 @@ def outer(a: Layout, b: Layout) -> Plan:
     out = layout(a.dtype, (m, n), device=common(a, b))
     x, y = _lines(a, None, 0, [0]), _lines(b, None, 0, [0])
     if out.device is not CPU:
+        x, y = (v._replace(step=v.stride, stride=1) for v in (x, y))  # lines of one entry
         p = _Product(a.dtype, [1], m, n, 1, x, y, device=out.device)
-        return Plan(_on_cuda(p) if out.numel else _nothing, out, out.numel, a.dtype.np)
+        return Plan(_on_cuda(p) if out.numel else _nothing, out, out.numel, a.dtype.storage)
     gaps = y.stride != 1
     table = np.array([m, n, x.offset, x.stride, 0 if gaps else y.offset], np.int64)
 
@@ -199,7 +200,7 @@ def _plan(p: _Product, shape: tuple[int, ...]) -> Plan:
         run = _integers(p)
     else:
         run = (_with_vector(p) if 1 in (p.m, p.n) else None) or _in_tiles(p)
-    return Plan(run, out, out.numel, p.dtype.np)
+    return Plan(run, out, out.numel, p.dtype.np if p.device is CPU else p.dtype.storage)
 
 
 def _nothing(*args) -> None:

@@ -57,7 +57,7 @@ def maker(size: int, place: device = CPU):
 
 
 def on(place: device) -> Any:
-    """The module with `empty` and `zeros` for a device."""
+    """The module with `empty`, `zeros` and `copied` for a device."""
     return import_module(__name__ if place is CPU else "nbgrad.kernels.cuda.memory")
 
 
@@ -69,6 +69,11 @@ def zeros(shape: int | tuple[int, ...], dtype) -> np.ndarray:
     out = _lend(shape, count, np.dtype(dtype))
     out.fill(0)
     return out
+
+
+def copied(array: np.ndarray) -> np.ndarray:
+    """A copy of a vector."""
+    return array.copy()
 
 
 def _lend(shape, count: int, dtype: np.dtype) -> np.ndarray:

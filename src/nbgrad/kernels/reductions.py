@@ -239,15 +239,18 @@ def _rows(at: int, outer: int, length: int, step: int) -> tuple[_Way, ...]:
             *_rows(0, 1, slabs, slabs))
 
 
-def _columns(at: int, outer: int, length: int, inner: int, step: int, down: int) -> _Way:
+def _columns(at: int, outer: int, length: int, inner: int, step: int, down: int) -> tuple[_Way, ...]:
     work = outer * length * inner if outer > 1 or inner > LANES else 0
-    return _Way(True, (at, outer, length, inner, step, down), outer * inner, work)
+    return (_Way(True, (at, outer, length, inner, step, down), outer * inner, work),)
 
 
-def _ways(own: Layout, reduced: tuple[int, ...]) -> tuple[_Way, ...]:
-    """The launches that reduce a layout where it lies, each what the one before left; () if none do."""
+def _ways(own: Layout, reduced: tuple[int, ...], rows=_rows, columns=_columns) -> tuple:
+    """The launches that reduce a layout where it lies, each what the one before left; () if none do.
+
+    `rows` and `columns` make them.
+    """
     if own.numel == 0:
-        return _rows(0, prod(n for k, n in enumerate(own.shape) if k not in reduced), 0, 0)
+        return rows(0, prod(n for k, n in enumerate(own.shape) if k not in reduced), 0, 0)
     # From the largest stride to the smallest; an axis that repeats itself is outermost.
     order = sorted((k for k, n in enumerate(own.shape) if n != 1),
                    key=lambda k: (own.strides[k] != 0, -own.strides[k]))
@@ -261,14 +264,14 @@ def _ways(own: Layout, reduced: tuple[int, ...]) -> tuple[_Way, ...]:
             groups[-1][1:] = groups[-1][1] * size, stride
         else:
             groups.append([k in reduced, size, stride])
-    last: tuple[_Way, ...] = ()
+    last: tuple = ()
     if len(groups) > 2 and groups[0][0]:
         (_, n, far), (_, size, stride) = groups[:2]
         if far != size * stride:
             return ()
         groups[:2] = [[False, n * size, stride]]
         results = prod(g[1] for g in groups if not g[0])
-        last = (_columns(0, 1, n, results // n, 0, results // n),)
+        last = columns(0, 1, n, results // n, 0, results // n)
     kinds = "".join("R" if g[0] else "K" for g in groups)
     if kinds in ("", "R", "K", "RK"):
         groups.insert(0, [False, 1, 0])
@@ -283,8 +286,8 @@ def _ways(own: Layout, reduced: tuple[int, ...]) -> tuple[_Way, ...]:
         return ()
     along = inner == 1 and (down == 1 or n == 1)
     if along:
-        return (*_rows(own.offset, outer, n, step), *last)
-    return (_columns(own.offset, outer, n, inner, step, down), *last)
+        return (*rows(own.offset, outer, n, step), *last)
+    return (*columns(own.offset, outer, n, inner, step, down), *last)
 
 
 def _gathered(own: Layout, reduced: tuple[int, ...]):

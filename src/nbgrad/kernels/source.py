@@ -59,7 +59,7 @@ class Body:
 #: Names that the emitted loops use.
 RESERVED = frozenset({"i", "out", "rank", "length", "base", "row", "rest", "axis", "extent", "step",
                       "geometry", "block", "start", "stop", "far", "math", "j", "top", "left", "depth",
-                      "strips", "height", "width", "first", "line"})
+                      "strips", "height", "width", "first", "line", "group", "groups", "count"})
 #: Elements that share the choice between the near and the whole form of a function.
 BLOCK = 1024
 #: Rows and columns of a tile.
@@ -73,29 +73,29 @@ def constant_name(value: float) -> str:
     return f"c{text}"
 
 
-def statements(body: Body, device: str = "cpu") -> tuple[list[str], list[str], list[str]]:
+def statements(body: Body) -> tuple[list[str], list[str], list[str]]:
     """Typed constants, assignments of shared terms, and the outputs' expressions.
 
     A term used twice, and every branch of a select that computes something, becomes a variable:
     both branches are evaluated and the select stays free of jumps, so the loop can vectorise.
     """
-    constants, shared, text = _written(body, device)
-    return constants, shared, [_bare(text[_named(e, device)]) for e in body.outputs]
+    constants, shared, text = _written(body)
+    return constants, shared, [_bare(text[_named(e)]) for e in body.outputs]
 
 
 def near_tests(body: Body) -> list[str]:
     """What is true of an element outside the near form of a function of the body."""
-    text = _written(body, "cpu")[2]
+    text = _written(body)[2]
     return [f"(abs({text[node.args[0]]}) > np.{body.compute}({node.op.near}))"
             for node in text if node.op is not None and node.op.near is not None]
 
 
-def _written(body: Body, device: str) -> tuple[list[str], list[str], dict[Expr, str]]:
+def _written(body: Body) -> tuple[list[str], list[str], dict[Expr, str]]:
     """Typed constants, assignments of shared terms, and the text of every term."""
     clash = RESERVED.intersection(body.inputs + body.params)
     if clash:
         raise ValueError(f"{body.name}: the names {sorted(clash)} are the kernels' own")
-    roots = [_named(e, device) for e in body.outputs]
+    roots = [_named(e) for e in body.outputs]
     order = topological(roots)
     uses = Counter(arg for node in order for arg in node.args)
     uses.update(roots)
@@ -121,9 +121,9 @@ def _written(body: Body, device: str) -> tuple[list[str], list[str], dict[Expr, 
     return constants, shared, text
 
 
-def _named(root: Expr, device: str) -> Expr:
-    """Formulas in the place of operators given by them; the CPU has functions for some of these."""
-    return expand(root, named=device == "cpu")
+def _named(root: Expr) -> Expr:
+    """Formulas in the place of operators given by them, but for those that kernels have by name."""
+    return expand(root, named=True)
 
 
 def _literal(value: float) -> str:

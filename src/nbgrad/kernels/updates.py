@@ -32,6 +32,12 @@ def step_flat(row: Update, arrays: Sequence[np.ndarray], scalars: tuple[float, .
     _launch(row, first.dtype, use_threads(first.size))(*arrays, *scalars)
 
 
+def step_many(row: Update, parameters: Sequence[Sequence], scalars: tuple[float, ...]) -> None:
+    """The same for parameters on a CUDA device, each given by its vectors."""
+    from nbgrad.kernels.cuda import updates
+    updates.step(row, parameters, scalars)
+
+
 @cache
 def _launch(row: Update, dtype: np.dtype, parallel: bool) -> Callable[..., None]:
     vectors, numbers = [(dtype, 1)] * len(row.arrays), [types.float64] * len(row.scalars)

@@ -37,13 +37,14 @@ def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float 
         raise ValueError(f"trunc_normal_: only {inside:.2g} of the distribution with mean {mean} "
                          f"and std {std} lies in [{a}, {b}]")
     tensor.normal_(mean, std, generator=generator)
-    values = tensor.detach().numpy()
+    drawn = tensor.detach().cpu()
+    values = drawn.numpy()
     while True:
         outside = (values < a) | (values > b)
         count = int(outside.sum())
         if not count:
-            return tensor
-        values[outside] = tensor.new_empty(count).normal_(mean, std, generator=generator).numpy()
+            return tensor.copy_(drawn) if tensor.is_cuda else tensor
+        values[outside] = drawn.new_empty(count).normal_(mean, std, generator=generator).numpy()
 
 
 @no_grad()
@@ -97,7 +98,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator=None) -> Tensor:
     if not tensor.numel():
         return tensor
     rows = tensor.shape[0]
-    drawn = tensor.new_empty(rows, tensor.numel() // rows).normal_(generator=generator).numpy()
+    drawn = tensor.new_empty(rows, tensor.numel() // rows).normal_(generator=generator)._values()
     wide = drawn.shape[0] < drawn.shape[1]
     q, r = np.linalg.qr(drawn.T if wide else drawn)
     q *= np.sign(np.diag(r))  # uniform over the orthogonal matrices

@@ -107,7 +107,7 @@ class RNNBase(Module):
         if sizes[-1] < 1 or list(sizes) != sorted(sizes, reverse=True):
             raise RuntimeError(f"batch_sizes of a packed sequence must fall, and be 1 or more: {sizes}")
         self._check(data)
-        at, shape = places(sizes, len(sizes)), (len(sizes), sizes[0])
+        at, shape = places(sizes, len(sizes)).to(data.device), (len(sizes), sizes[0])
         x = data.new_zeros((shape[0] * shape[1], data.size(1))).index_copy(0, at, data)
         x = x.reshape(*shape, data.size(1))
         starts = self._starts(x, hx, True)

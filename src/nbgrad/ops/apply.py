@@ -26,7 +26,7 @@ def apply(op: Op, inputs: tuple[Tensor, ...], attrs: tuple = ()):
     """Run `op`; record it if this thread records and some input wants a gradient."""
     try:
         out = op.run(inputs, attrs)
-    except NotImplementedError as error:
+    except (NotImplementedError, AttributeError) as error:
         out = _run_otherwise(error, op, inputs, attrs)
     recording = state.grad
     if not recording:
@@ -81,8 +81,13 @@ def note_cuts(node: Node, inputs: tuple[Tensor, ...]) -> None:
         node.cuts = cuts
 
 
-def _run_otherwise(error: NotImplementedError, op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
+def _run_otherwise(error: Exception, op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
     """Run an op that refused its inputs for their dtype or their device."""
+    if isinstance(error, AttributeError):  # an array of the host in a kernel of a device
+        place = common(*[t._layout for t in inputs])
+        if any(t._layout.device is not place for t in inputs):
+            with no_grad():
+                return run(op, tuple([t.to(place) for t in inputs]), attrs)
     if isinstance(error, InHalf):
         return _run_in_float(error, op, inputs, attrs)
     if isinstance(error, OnHost):
@@ -94,7 +99,7 @@ def run(op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
     """Run an op without recording it."""
     try:
         return op.run(inputs, attrs)
-    except NotImplementedError as error:
+    except (NotImplementedError, AttributeError) as error:
         return _run_otherwise(error, op, inputs, attrs)
 
 
@@ -127,10 +132,15 @@ def _narrow(t: Tensor, dtype: DType, mixed: bool) -> Tensor:
     return t if mixed or t._layout.dtype is not float32 else t.to(dtype)
 
 
-def _run_into_otherwise(error: NotImplementedError, op: Op, target: Tensor,
+def _run_into_otherwise(error: Exception, op: Op, target: Tensor,
                         others: tuple[Tensor, ...], attrs: tuple) -> None:
     """The same for an op that writes to its first input."""
     inputs = (target, *others)
+    if isinstance(error, AttributeError):
+        place = common(*[t._layout for t in inputs])
+        if any(t._layout.device is not place for t in others):
+            with no_grad():
+                return op.run_into(target, tuple([t.to(place) for t in others]), attrs)
     with no_grad():
         if isinstance(error, InHalf) and any(t._layout.dtype.half for t in inputs):
             first, *rest = [t.outside().float() if t._layout.dtype.half else t for t in inputs]
@@ -296,7 +306,7 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
         versions = [version(t) for t in inputs]
     try:
         op.run_into(target, others, attrs)
-    except NotImplementedError as error:
+    except (NotImplementedError, AttributeError) as error:
         _run_into_otherwise(error, op, target, others, attrs)
     counter = target._counter
     if counter is None:

@@ -18,6 +18,7 @@ from nbgrad.tensor import Tensor
 each = Twins("rearrange").each
 each_adjoint = Twins("rearrange").each_adjoint
 flipped = Twins("rearrange").flipped
+rolled = Twins("rearrange").rolled
 
 
 class Flip(Op):
@@ -38,7 +39,7 @@ class Roll(Op):
     name = "Roll"
 
     def forward(self, x, shifts, dims):
-        return np.roll(x, shifts, dims)
+        return rolled(x, shifts, dims)
 
     def backward(self, node, grad):
         shifts, dims = node.attrs
@@ -181,12 +182,12 @@ def _expanded_counts(repeats: Tensor, output_size: int | None) -> Tensor:
     if repeats.dtype not in (dtypes.int64, dtypes.int32):
         raise NotImplementedError("\"repeat_interleave_cpu\" not implemented for "
                                   f"'{repeats.dtype.legacy}'")
-    counts = repeats._array()
+    counts = repeats._values()
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
     if output_size is not None and output_size != counts.sum():
         raise RuntimeError("allocated size does not match required size")
-    return wrap(np.repeat(np.arange(counts.size, dtype=counts.dtype), counts))
+    return wrap(np.repeat(np.arange(counts.size, dtype=counts.dtype), counts)).to(repeats.device)
 
 
 def _same_count(t: Tensor, times: int, dim: int | None, output_size: int | None) -> Tensor:

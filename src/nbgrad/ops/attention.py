@@ -11,7 +11,7 @@ from nbgrad.engine.mode import state
 from nbgrad.kernels import attention as kernels
 from nbgrad.kernels.layout import Layout, broadcast_shapes, layout
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.dropout import dropout
 from nbgrad.ops.family import expect_tensor, present, saved
 from nbgrad.ops.mask import where
@@ -52,7 +52,7 @@ class Attention(Op):
                           node.attrs), *rest
         each = None
         if mask is not None:
-            each = reshape(mask[from_numpy(np.array(which))], (*q._layout.shape[:-1], -1))
+            each = reshape(mask[beside(mask, np.array(which))], (*q._layout.shape[:-1], -1))
         p = _weights(q * scale, k, each, causal)
         gp = matmul(grad, _turned(v))
         gs = p * (gp - (gp * p).sum(-1, True)) * scale
@@ -100,7 +100,7 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     scores = matmul(q, _turned(k))
     if causal:
         length, seen = scores._layout.shape[-2:]
-        scores = scores.masked_fill(from_numpy(~np.tri(length, seen, dtype=bool)), -math.inf)
+        scores = scores.masked_fill(beside(scores, ~np.tri(length, seen, dtype=bool)), -math.inf)
     if mask is None:
         return softmax(scores, -1)
     scores = scores + mask

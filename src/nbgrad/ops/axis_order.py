@@ -5,12 +5,14 @@ from __future__ import annotations
 from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels.layout import Layout, layout
 
+_ORDERS = {"channels_last": (0, 2, 3, 1), "channels_last_3d": (0, 2, 3, 4, 1)}
+
 
 def like(own: Layout, dtype: DType, memory_format=None) -> Layout:
     """The layout of a fresh tensor in the order of another's axes, without gaps."""
     shape = own.shape
-    if memory_format == "channels_last":
-        return layout(dtype, shape, _strides(shape, (0, 2, 3, 1)), 0, own.device)
+    if memory_format in _ORDERS:
+        return layout(dtype, shape, _strides(shape, _ORDERS[memory_format]), 0, own.device)
     if memory_format == "contiguous_format" or own.contiguous:
         return layout(dtype, shape, None, 0, own.device)
     if own.dense:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.embedding import embedding
 from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.index import index_add
@@ -30,7 +30,7 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool):
         raise ValueError("offsets has to be a 1D Tensor but got None")
     if offsets.dim() != 1:
         raise ValueError("offsets has to be a 1D Tensor")
-    starts, n = offsets._array().astype(np.int64), input._layout.numel
+    starts, n = offsets._values().astype(np.int64), input._layout.numel
     if starts.size == 0 or starts[0] != 0:
         raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has "
                            "to start from position 0.")
@@ -84,22 +84,23 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
     flat = reshape(input, (input._layout.numel,))[:int(ends[-1])]
     factors = None if factors is None else reshape(factors, (-1,))[:int(ends[-1])]
     if padding_idx is not None:
-        idx = flat._array()
+        idx = flat._values()
         kept = np.flatnonzero(idx != padding_idx % rows)
         sizes = np.bincount(np.repeat(np.arange(sizes.size), sizes)[kept], minlength=sizes.size)
-        flat = from_numpy(idx[kept])
-        factors = None if factors is None else factors[from_numpy(kept)]
-    _check_rows(flat._array(), rows)
+        flat = beside(weight, idx[kept])
+        factors = None if factors is None else factors[beside(weight, kept)]
+    _check_rows(flat._values(), rows)
     found = embedding(flat, weight)
     if factors is not None:
         found = found * unsqueeze(factors, 1)
     if mode == "max":
         return _largest(found, sizes)
-    bag = from_numpy(np.repeat(np.arange(sizes.size), sizes))
+    bag = beside(weight, np.repeat(np.arange(sizes.size), sizes))
     total = index_add(found.new_zeros((sizes.size, width)), 0, bag, found)
     if mode == "sum":
         return total
-    return total / from_numpy(np.maximum(sizes, 1).astype(found._layout.dtype.np)[:, None])
+    return total / beside(
+        weight, np.maximum(sizes, 1).astype(found._layout.dtype.np)[:, None])
 
 
 def _check_rows(idx: np.ndarray, rows: int) -> None:
@@ -116,5 +117,5 @@ def _largest(found: Tensor, sizes: np.ndarray) -> Tensor:
     steps = np.arange(sizes.max())
     inside = steps < sizes[:, None]
     places = np.where(inside, (np.cumsum(sizes) - sizes)[:, None] + steps, 0)
-    parts = where(from_numpy(inside[:, :, None]), found[from_numpy(places)], -np.inf)
-    return where(from_numpy(sizes[:, None] > 0), parts.max(1)[0], 0.0)
+    parts = where(beside(found, inside[:, :, None]), found[beside(found, places)], -np.inf)
+    return where(beside(found, sizes[:, None] > 0), parts.max(1)[0], 0.0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
-from nbgrad.kernels import memory
+from nbgrad.kernels.backend import Twins
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.elementwise import apart, check_writable
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
+
+copied = Twins("layouts").copied
 
 
 class Change(Op):
@@ -20,8 +22,7 @@ class Change(Op):
         raise NotImplementedError(self.name)
 
     def forward(self, base, *rest):
-        out = memory.empty(base.shape, base.dtype)
-        out[...] = base
+        out = copied(base)
         self.change(out, *rest)
         return out
 

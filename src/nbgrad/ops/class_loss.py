@@ -23,7 +23,8 @@ kernels = Twins("loss")
 
 def _arrays(target: Tensor, weight: list[Tensor]) -> tuple:
     """Targets as int64 and the class weights, or None."""
-    return (target._array().astype(np.int64, copy=False),
+    classes = target._array()
+    return (classes if classes.dtype == np.int64 else classes.astype(np.int64),
             weight[0]._array() if weight else None)
 
 
@@ -147,7 +148,7 @@ def _check_targets(x: Layout, target: Tensor, weight: Tensor | None, ignore_inde
         if own.dtype is not x.dtype:
             raise RuntimeError(f"expected scalar type {x.dtype.legacy} but found "
                                f"{own.dtype.legacy}")
-    places = target._array()
+    places = target._values()
     bad = kernels.check_targets(places, classes, ignore_index)
     if bad >= 0:
         raise IndexError(f"Target {places.reshape(-1)[bad]} is out of bounds.")

@@ -9,6 +9,8 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.layout import common as same_device
+from nbgrad.ops.create import beside
 from nbgrad.ops.elementwise import promote
 from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.op import wrap
@@ -36,22 +38,23 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if not isinstance(minlength, int):
         raise TypeError("bincount(): argument 'minlength' must be int, not "
                         f"{type(minlength).__name__}")
-    own, x = input._layout, input._array()
+    own = input._layout
     if own.dtype.category != 1:
         raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{own.dtype.legacy}'")
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
-    if x.shape == (0,):
-        return wrap(np.zeros(minlength, np.int64))
+    if own.shape == (0,):
+        return input.new_zeros(minlength, dtype=dtypes.int64)
     if weights is not None and weights._layout.shape != own.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
-    counts = count(x, minlength) if x.ndim == 1 else None
+    counts = count(input._stored(), minlength) if len(own.shape) == 1 else None
     if counts is None:
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if weights is None:
         return wrap(counts)
-    sums = np.bincount(x, weights.detach().double()._array(), minlength)
-    return wrap(sums.astype(np.float32) if weights._layout.dtype is dtypes.float32 else sums)
+    heavy = weights.detach().double()
+    sums = heavy.new_zeros(counts.size).index_add_(0, input.long(), heavy)
+    return sums.float() if weights._layout.dtype is dtypes.float32 else sums
 
 
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
@@ -81,7 +84,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
         low, high = low - 1, high + 1
     if low > high:
         raise RuntimeError("torch.histc: max must be larger than min")
-    return wrap(histogram(x, low, high, bins).astype(x.dtype)).to(input.dtype)
+    return beside(input, histogram(x, low, high, bins).astype(x.dtype)).to(input.dtype)
 
 
 def isin(elements, test_elements, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
@@ -94,11 +97,13 @@ def isin(elements, test_elements, *, assume_unique: bool = False, invert: bool =
     for t in tensors:
         if t._layout.dtype is dtypes.bool_:
             raise RuntimeError("Unsupported input type encountered for isin(): Bool")
+    same_device(*[t._layout for t in tensors])
     common = promote(tuple([t._layout for t in tensors]), tuple(given))
     common = dtypes.float32 if common.half else common
-    found, among = (v.detach().to(common)._array() if isinstance(v, Tensor)
+    found, among = (v.detach().to(common)._values() if isinstance(v, Tensor)
                     else np.asarray(v, common.np) for v in (elements, test_elements))
-    return wrap(np.asarray(np.isin(found, among, assume_unique=False, invert=invert)))
+    inside = np.asarray(np.isin(found, among, assume_unique=False, invert=invert))
+    return beside(tensors[0], inside)
 
 
 def unravel_index(indices: Tensor, shape) -> tuple[Tensor, ...]:
@@ -119,8 +124,8 @@ def unravel_index(indices: Tensor, shape) -> tuple[Tensor, ...]:
     if 0 in sizes and indices._layout.numel:
         raise RuntimeError("ZeroDivisionError")
     steps = [math.prod(sizes[k + 1:]) for k in range(len(sizes))]
-    places = indices._array()[..., None] // np.array(steps, np.int64) % np.array(sizes, np.int64)
-    return unbind(wrap(places), -1)
+    places = indices._values()[..., None] // np.array(steps, np.int64) % np.array(sizes, np.int64)
+    return unbind(beside(indices, places), -1)
 
 
 FUNCTIONS = {"bincount": bincount, "histc": histc}

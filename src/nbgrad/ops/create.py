@@ -12,12 +12,15 @@ import numpy as np
 from nbgrad import devices, dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels import memory
+from nbgrad.kernels.backend import resolve
 from nbgrad.kernels.layout import Layout, layout
+from nbgrad.ops import foreign
 from nbgrad.ops.axis_order import like, permuted
 from nbgrad.ops.dims import sizes
 from nbgrad.ops.factory import check_place, default, dtype_of, factory, place_of
 from nbgrad.ops.family import expect_tensor, users_line
 from nbgrad.ops.op import wrap
+from nbgrad.ops.pin import pin_memory as pin
 from nbgrad.tensor import Tensor
 
 
@@ -28,8 +31,9 @@ def tensor(data, *, dtype=None, device=None, requires_grad: bool = False,
     Args:
         data: Python floats become the default float dtype, ints int64, bools bool.
         dtype: another dtype to convert to.
-        device: "cpu".
+        device: "cpu" or "cuda".
         requires_grad: whether backward fills its `.grad`.
+        pin_memory: whether it lies in pinned memory, for copies to a CUDA device.
 
     Example:
         >>> tensor([[1., 2.], [3., 4.]])
@@ -43,11 +47,14 @@ def tensor(data, *, dtype=None, device=None, requires_grad: bool = False,
             "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone()"
             " or sourceTensor.detach().clone().requires_grad_(True), rather than "
             "torch.tensor(sourceTensor).", UserWarning, stacklevel=users_line())
+    if foreign.is_interface(data):
+        return as_tensor(data, dtype, device).clone().requires_grad_(requires_grad)
     try:
         made = wrap(_array(data, dtype))
     except dtypes.InHalf as found:
         made = wrap(_array(data, dtypes.float32)).to(found.dtype)
     made = made if place is devices.CPU else made.to(place)
+    made = pin(made) if pin_memory else made
     if requires_grad and not made.is_floating_point():
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients: "
                            f"data of dtype {made.dtype} needs dtype=nbgrad.float32, say")
@@ -160,31 +167,43 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return Tensor(storage, own)
 
 
+def beside(like: Tensor, array: np.ndarray) -> Tensor:
+    """A tensor with the values of a NumPy array, on the device of another tensor."""
+    made, place = from_numpy(array), like._layout.device
+    return made if place is devices.CPU else made.to(place)
+
+
 def as_tensor(data, dtype=None, device=None) -> Tensor:
-    """`data` as a tensor, over the same memory where possible."""
+    """`data` as a tensor, over the same memory where possible.
+
+    An object with `__cuda_array_interface__`, such as a CuPy array, becomes one on its device.
+    """
     place = place_of(device, (data,))
     target = None if dtype is None else dtype_of("as_tensor", dtype)
     if isinstance(data, Tensor):
         return data.to(place, data.dtype if target is None else target)
+    if foreign.is_interface(data):
+        made = foreign.from_interface(data, resolve("cuda"))
+        return made.to(made.device if device is None else place, target or made.dtype)
     if place is not devices.CPU:
         return as_tensor(data, target, devices.CPU).to(place)
     if isinstance(data, np.ndarray) and target in (None, dtypes.from_numpy(data.dtype)):
         return from_numpy(data)
-    return tensor(data, dtype=dtype)
+    return tensor(data, dtype=dtype, device=place)
 
 
 def asarray(obj, *, dtype=None, device=None, copy: bool | None = None,
             requires_grad: bool = False) -> Tensor:
     """`obj` as a tensor: over the same memory where possible, or always (not) where `copy` says."""
     made = as_tensor(obj, dtype, device)
-    shared = made is obj or (isinstance(obj, np.ndarray)
-                             and np.may_share_memory(made._array(), obj))
+    shared = made is obj or (isinstance(obj, np.ndarray) and made._layout.device is devices.CPU
+                             and np.may_share_memory(made._array(), obj)) or foreign.is_interface(obj)
     if copy is False and not shared:
         raise ValueError("can't alias tensor with dtype or object that is no array: pass copy=None")
     if isinstance(obj, Tensor):
         made = made if requires_grad else made.detach() if made.requires_grad else made
     if copy and shared:
-        made = wrap(np.array(made._array(), copy=True, order="C"))
+        made = made.detach().clone().contiguous()
     return made.requires_grad_() if requires_grad else made
 
 
@@ -230,19 +249,19 @@ def filled(own: Layout, value) -> Tensor:
 @factory
 def zeros(*shape, size=None, dtype=None) -> Tensor:
     """Zeros of a shape given as numbers, a tuple or a list."""
-    return filled(_here(default(dtype), shape_of(shape, size)), 0)
+    return filled(here(default(dtype), shape_of(shape, size)), 0)
 
 
 @factory
 def ones(*shape, size=None, dtype=None) -> Tensor:
     """Ones of a shape given as numbers, a tuple or a list."""
-    return filled(_here(default(dtype), shape_of(shape, size)), 1)
+    return filled(here(default(dtype), shape_of(shape, size)), 1)
 
 
 @factory
 def empty(*shape, size=None, dtype=None, memory_format=None) -> Tensor:
     """Memory as it comes, of a shape."""
-    own = _here(default(dtype), shape_of(shape, size))
+    own = here(default(dtype), shape_of(shape, size))
     return _fresh(own if memory_format is None else like(own, own.dtype, memory_format))
 
 
@@ -253,14 +272,14 @@ def full(size, fill_value, *, dtype=None) -> Tensor:
     if not isinstance(size, (tuple, list)):
         raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not "
                         f"{type(size).__name__}")
-    own = _here(given if dtype is None else dtype, shape_of((size,)))
+    own = here(given if dtype is None else dtype, shape_of((size,)))
     return filled(own, _within(value, own.dtype))
 
 
 @factory
 def scalar_tensor(s, *, dtype=None) -> Tensor:
     """A 0-dim tensor."""
-    return filled(_here(default(dtype), ()), _number("scalar_tensor", s)[0])
+    return filled(here(default(dtype), ()), _number("scalar_tensor", s)[0])
 
 
 @factory
@@ -269,7 +288,7 @@ def empty_strided(size, stride, *, dtype=None) -> Tensor:
     shape, strides = shape_of((), size), sizes((), stride)
     if len(shape) != len(strides) or any(s < 0 for s in strides):
         raise RuntimeError(f"empty_strided: strides {list(strides)} do not fit the shape {list(shape)}")
-    return _fresh(_here(default(dtype), shape, strides))
+    return _fresh(here(default(dtype), shape, strides))
 
 
 @factory
@@ -286,7 +305,7 @@ def _fresh(own: Layout) -> Tensor:
     return Tensor(memory.on(own.device).empty(own.span, own.dtype.storage), own)
 
 
-def _here(dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None = None) -> Layout:
+def here(dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None = None) -> Layout:
     """The layout of a new tensor, on the device where new tensors lie."""
     return layout(dtype, shape, strides, 0, devices.default())
 
@@ -306,7 +325,7 @@ def _within(value, dtype: DType):
         return value
     whole = np.asarray(math.trunc(value))
     _check_range(whole, dtype)
-    return int(whole) % 256 if dtype is dtypes.uint8 else whole
+    return int(whole) % 256 if dtype is dtypes.uint8 else int(whole)
 
 
 def _like(name: str, value, what: str):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.layout import common
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.dims import Sizes
 from nbgrad.ops.family import expect_float, expect_tensor, saved
 from nbgrad.ops.loss import reduced
@@ -57,7 +58,7 @@ def _lengths(given, name: str, batch: int, most: int | None) -> np.ndarray:
     if isinstance(given, Tensor):
         if given._layout.dtype.category != 1:
             raise RuntimeError(f"{name} must be integral")
-        given = given._array()
+        given = given._values()
     elif not isinstance(given, (tuple, list)):
         raise TypeError(f"ctc_loss(): argument '{name}' must be tuple of ints, not "
                         f"{type(given).__name__}")
@@ -73,7 +74,7 @@ def _lengths(given, name: str, batch: int, most: int | None) -> np.ndarray:
 
 def _labels(targets: Tensor, lengths: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """The labels in one vector, and where those of each sample start."""
-    labels = targets._array()
+    labels = targets._values()
     if labels.ndim == 1:
         if labels.size != lengths.sum():
             raise RuntimeError(f"Expected tensor to have size {lengths.sum()} at dimension 0, but "
@@ -126,11 +127,12 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor | Sizes,
         raise RuntimeError("log_probs tensor must not be empty")
     if not 0 <= blank < classes:
         raise RuntimeError("blank must be in label range")
+    common(log_probs._layout, targets._layout)
     times = _lengths(input_lengths, "input_lengths", batch, steps)
     lengths = _lengths(target_lengths, "target_lengths", batch, None)
     labels, starts = _labels(targets, lengths, classes)
-    loss = apply(CTC, (logp, *map(from_numpy, (labels, starts, times, lengths))),
+    loss = apply(CTC, (logp, *[beside(logp, a) for a in (labels, starts, times, lengths)]),
                  (int(blank), bool(zero_infinity)))[0]
     if reduction == "mean":
-        loss = loss / from_numpy(np.maximum(lengths, 1)).to(logp.dtype)
+        loss = loss / beside(logp, np.maximum(lengths, 1)).to(logp.dtype)
     return reduced(loss if batched else reshape(loss, ()), reduction)

@@ -15,7 +15,7 @@ from nbgrad.kernels import lapack
 from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.diagonals import diag_embed, tril
 from nbgrad.ops.family import expect_tensor, named, saved
 from nbgrad.ops.matmul import matmul
@@ -175,7 +175,8 @@ class Eigh(Op):
         w, v = saved(node).values()
         inner = None
         if gv is not None:
-            gaps = unsqueeze(w, -2) - unsqueeze(w, -1) + eye(v._layout.shape[-1], dtype=v.dtype)
+            ones = eye(v._layout.shape[-1], dtype=v.dtype, device=v.device)
+            gaps = unsqueeze(w, -2) - unsqueeze(w, -1) + ones
             x = matmul(turned(v), gv)
             inner = 0.5 * (x - turned(x)) / gaps
         if gw is not None:
@@ -224,7 +225,7 @@ def _svd_gradient(node: Node, gu, gs, gvt) -> Tensor:
     inner = diag_embed(s.new_zeros(s._layout.shape) if gs is None else gs)
     outside = None
     if gu is not None or gvt is not None:
-        gaps = across * across - down * down + eye(k, dtype=s.dtype)
+        gaps = across * across - down * down + eye(k, dtype=s.dtype, device=s.device)
     if gu is not None:
         x = matmul(turned(u), gu)
         part = (x - turned(x)) / gaps * across
@@ -293,7 +294,7 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False):
                 info[at] = _minor(np.swapaxes(a, -1, -2)[at] if upper else a[at])
     if check_errors:
         refuse("linalg.cholesky_ex", info, NOT_POSITIVE)
-    return _CholeskyEx(turned(lower) if upper else lower, from_numpy(info))
+    return _CholeskyEx(turned(lower) if upper else lower, beside(A, info))
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
@@ -306,7 +307,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
         LinAlgError: a matrix is not positive definite.
     """
     factor, info = cholesky_ex(A, upper=upper)
-    refuse("linalg.cholesky", info._array(), NOT_POSITIVE)
+    refuse("linalg.cholesky", info._values(), NOT_POSITIVE)
     return factor
 
 
@@ -334,7 +335,7 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, where L L^T = A, or L^T L = A if `upper`."""
     expect_square("cholesky_inverse", "cholesky_inverse_out_cpu", A=L)
     shape = L._layout.shape
-    return cholesky_solve(expand(eye(shape[-1], dtype=L.dtype), shape), L, upper)
+    return cholesky_solve(expand(eye(shape[-1], dtype=L.dtype, device=L.device), shape), L, upper)
 
 
 def qr(A: Tensor, mode: str = "reduced"):
@@ -448,7 +449,7 @@ def pinv(A: Tensor, *, atol: Tensor | float | None = None, rtol: Tensor | float 
         A = tril(A) + turned(tril(A, -1))
     else:
         expect_matrices("linalg.pinv", A=A)
-    return apply(PINV, (A, *map(from_numpy, _tolerances(A, atol, rtol))))
+    return apply(PINV, (A, *[beside(A, t) for t in _tolerances(A, atol, rtol)]))
 
 
 def torch_pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
@@ -470,7 +471,7 @@ def matrix_rank(A: Tensor, tol: Tensor | float | None = None, hermitian: bool = 
     a = A._values()
     s = np.abs(lapack.eigvalsh(a)) if hermitian else lapack.svd(a, compute_uv=False)
     count = (s > _limit(s, *limits)).sum(-1)
-    return from_numpy(np.asarray(count, np.int64))
+    return beside(A, np.asarray(count, np.int64))
 
 
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None):

@@ -10,7 +10,7 @@ import numpy as np
 from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.elementwise import promote
 from nbgrad.ops.family import expect_tensor, needs, saved
 from nbgrad.ops.index import index_select
@@ -116,8 +116,8 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
     if p == 2:
-        return index_select(reshape(cdist(input, input), -1), 0, from_numpy(_pairs(own.shape[0])))
-    first, second = [from_numpy(i.astype(np.int64)) for i in np.triu_indices(own.shape[0], 1)]
+        return index_select(reshape(cdist(input, input), -1), 0, beside(input, _pairs(own.shape[0])))
+    first, second = [beside(input, i.astype(np.int64)) for i in np.triu_indices(own.shape[0], 1)]
     return norm(index_select(input, 0, first) - index_select(input, 0, second), p, -1)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from nbgrad import dtypes
 from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.layout import common
 from nbgrad.ops.apply import apply_
 from nbgrad.ops.family import expect_float
 from nbgrad.ops.generator import Generator, take
@@ -18,6 +19,7 @@ from nbgrad.ops.shape import expand
 from nbgrad.tensor import Tensor
 
 kernels = Twins("random")
+changed, contiguous = Twins("layouts").changed, Twins("layouts").contiguous
 
 
 def real(name: str, value) -> float:
@@ -36,13 +38,7 @@ class Draw(Op):
 
     def run_into(self, target, others, attrs) -> None:
         fill, *rest = attrs
-        array = target._array()
-        if target._layout.contiguous:
-            fill(array.reshape(-1), *rest)
-        else:
-            made = np.empty(array.shape, array.dtype)
-            fill(made.reshape(-1), *rest)
-            array[...] = made
+        changed(target._array(), -1, lambda y: fill(y, *rest))
 
     def backward(self, node, grad):
         return grad.new_zeros(grad._layout.shape)
@@ -53,28 +49,30 @@ LOG_NORMAL, CAUCHY = Draw("LogNormal"), Draw("Cauchy")
 EXPONENTIAL, GEOMETRIC = Draw("Exponential"), Draw("Geometric")
 
 
-# What fills a vector: fill(y, generator, ...).
+def _fill(name: str):
+    """What fills a vector y by a kernel: fill(y, generator, ...)."""
+    kernel = getattr(kernels, name)
+
+    def fill(y, generator, *rest) -> None:
+        kernel(y, *take(generator, y.size), *rest)
+
+    fill.__name__ = name
+    return fill
 
 
-def uniform(y: np.ndarray, generator, low: float = 0.0, high: float = 1.0) -> None:
-    """Floats in [low, high)."""
-    kernels.uniform(y, *take(generator, y.size), low, high)
+uniform, normal, log_normal, exponential, cauchy, geometric = map(
+    _fill, ("uniform", "normal", "log_normal", "exponential", "cauchy", "geometric"))
 
 
-def normal(y: np.ndarray, generator, mean: float = 0.0, std: float = 1.0) -> None:
-    """Normal floats."""
-    kernels.normal(y, *take(generator, y.size), mean, std)
-
-
-def coins(y: np.ndarray, generator, p) -> None:
-    """Ones with probability `p`, a number or an array of them, and zeros."""
-    if isinstance(p, np.ndarray):
-        np.copyto(y, unit(y.size, generator) < p.reshape(-1))
-    else:
+def coins(y, generator, p) -> None:
+    """Ones with probability `p`, a number or a vector of them, and zeros."""
+    if isinstance(p, float):
         kernels.bernoulli(y, p, *take(generator, y.size))
+    else:
+        kernels.coins(y, p, *take(generator, y.size))
 
 
-def integers(y: np.ndarray, generator, low: int, high: int) -> None:
+def integers(y, generator, low: int, high: int) -> None:
     """Integers in [low, high)."""
     kernels.randint(y, low, high, *take(generator, y.size))
 
@@ -119,11 +117,6 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *,
     return apply_(NORMAL, input, (), (normal, generator, mean, std))
 
 
-def _log_normal(y, generator, mean, std):
-    normal(y, generator, mean, std)
-    np.exp(y, y)
-
-
 def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *,
                 generator: Generator | None = None) -> Tensor:
     """Write numbers whose logarithm is normal with this mean and standard deviation, in place."""
@@ -131,7 +124,7 @@ def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *,
     expect_float("log_normal_cpu", input._layout)
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
-    return apply_(LOG_NORMAL, input, (), (_log_normal, generator, mean, std))
+    return apply_(LOG_NORMAL, input, (), (log_normal, generator, mean, std))
 
 
 _NUMBERS = {int, float}
@@ -201,15 +194,18 @@ def bernoulli_(input: Tensor, p=0.5, *, generator: Generator | None = None) -> T
     """Write ones with probability `p` (a number or a tensor) and zeros, in place."""
     if isinstance(p, Tensor):
         expect_float("bernoulli_tensor_cpu_p_", p._layout)
-        p = np.ascontiguousarray(expand(p.detach(), input._layout.shape)._array())
         check_probabilities(p)
-    elif not 0 <= p <= 1:
+        common(input._layout, p._layout)
+        p = expand(p.detach().to(input.device), input._layout.shape)
+        return apply_(BERNOULLI, input, (), (coins, generator, contiguous(p._array()).reshape(-1)))
+    if not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
-    return apply_(BERNOULLI, input, (), (coins, generator, p))
+    return apply_(BERNOULLI, input, (), (coins, generator, float(p)))
 
 
-def check_probabilities(p: np.ndarray) -> None:
+def check_probabilities(t: Tensor) -> None:
     """Refuse what does not lie between 0 and 1."""
+    p = t._values()
     if p.size and not (p.min() >= 0 and p.max() <= 1):
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
 
@@ -220,23 +216,13 @@ def _continuous(name: str, input: Tensor) -> None:
                            f"be a floating point but you specified {input._layout.dtype.legacy}")
 
 
-def _exponential(y, generator, rate):
-    uniform(y, generator, -0.0, -1.0)  # of -0 the logarithm is -0, and that times -1 is 0
-    np.log1p(y, y)
-    y *= -1 / rate
-
-
 def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Write numbers with the density lambd * exp(-lambd * x), in place."""
     lambd = real("exponential_", lambd)
     _continuous("Exponential", input)
     if not lambd > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
-    return apply_(EXPONENTIAL, input, (), (_exponential, generator, lambd))
-
-
-def _cauchy(y, generator, median, sigma):
-    y[...] = median + sigma * np.tan(np.pi * (unit(y.size, generator) - 0.5))
+    return apply_(EXPONENTIAL, input, (), (exponential, generator, lambd))
 
 
 def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *,
@@ -246,12 +232,7 @@ def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *,
     _continuous("Cauchy", input)
     if not sigma > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
-    return apply_(CAUCHY, input, (), (_cauchy, generator, median, sigma))
-
-
-def _geometric(y, generator, p):
-    trials = np.ceil(np.log1p(-unit(y.size, generator)) / math.log1p(-p))
-    y[...] = np.maximum(trials, 1)
+    return apply_(CAUCHY, input, (), (cauchy, generator, median, sigma))
 
 
 def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
@@ -261,7 +242,7 @@ def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -
         raise NotImplementedError("\"geometric_cpu\" not implemented for 'Bool'")
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
-    return apply_(GEOMETRIC, input, (), (_geometric, generator, p))
+    return apply_(GEOMETRIC, input, (), (geometric, generator, p))
 
 
 METHODS = {f.__name__: f for f in (normal_, log_normal_, uniform_, random_, bernoulli_, exponential_,

@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 
-import numpy as np
-
 from nbgrad.kernels.backend import Twins
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.family import expect_tensor, users_line
@@ -18,6 +16,7 @@ from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
 
 kernels = Twins("random")
+write = Twins("layouts").write
 
 
 class Dropout(Op):
@@ -34,7 +33,7 @@ class Dropout(Op):
 
     def run_into(self, target, others, attrs) -> None:
         x = target._array()
-        x[...] = self.forward(x, *attrs)
+        write(x, self.forward(x, *attrs))
 
     def backward(self, node, grad):
         return apply(DROPOUT, (grad,), node.attrs)
@@ -48,13 +47,7 @@ class AlphaDropout(Dropout):
     label = "alpha_dropout_"
 
     def forward(self, x, p, scale, seed, offset):
-        y = super().forward(x, p, scale, seed, offset)
-        kept = np.empty(x.shape, x.dtype)
-        kernels.bernoulli(kept.reshape(-1), 1 - p, seed, offset)
-        kept -= x.dtype.type(1 - p)
-        kept *= x.dtype.type(LOW * scale)
-        y += kept
-        return y
+        return kernels.alpha_dropout(x, p, scale, LOW, seed, offset)
 
 
 DROPOUT, ALPHA_DROPOUT = Dropout(), AlphaDropout()

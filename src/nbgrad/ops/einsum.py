@@ -253,7 +253,7 @@ def _laid(t: Tensor, order: list[int] | None, shape: tuple[int, ...]) -> Tensor:
     return t if t._layout.shape == shape else reshape(t, shape)
 
 
-def tensordot(a: Tensor, b: Tensor, dims=2, out: None = None) -> Tensor:
+def tensordot(a: Tensor, b: Tensor, dims=2) -> Tensor:
     """Sum of products over pairs of axes.
 
     Args:

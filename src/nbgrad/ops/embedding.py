@@ -11,7 +11,7 @@ from nbgrad.ops.family import expect_tensor, saved
 from nbgrad.ops.op import Op
 from nbgrad.tensor import Tensor
 
-kernels = Twins("index")
+kernels, layouts = Twins("index"), Twins("layouts")
 
 
 class Embedding(Op):
@@ -20,8 +20,8 @@ class Embedding(Op):
     name = "Embedding"
 
     def forward(self, weight, idx, padding):
-        rows = kernels.take_rows(weight[None], idx.reshape(-1).astype(np.int64, copy=False))
-        return rows.reshape(idx.shape + weight.shape[1:])
+        found = kernels.take_rows(layouts.contiguous(weight).reshape(1, *weight.shape), _vector(idx))
+        return found.reshape(idx.shape + weight.shape[1:])
 
     def saves(self, needs, attrs):
         return (1,)
@@ -37,11 +37,12 @@ class EmbeddingBackward(Op):
     name = "EmbeddingDenseBackward"
 
     def forward(self, grad, idx, n, padding):
-        idx = idx.reshape(-1).astype(np.int64, copy=False)
-        rows = grad.reshape(idx.size, grad.shape[-1])
+        width = grad.shape[-1]
+        rows = layouts.contiguous(grad).reshape(1, idx.size, width)
+        found = kernels.add_rows(rows, _vector(idx), n).reshape(n, width)
         if padding is not None:
-            rows, idx = rows[idx != padding], idx[idx != padding]
-        return kernels.add_rows(rows[None], idx, n)[0]
+            layouts.clear(found, padding)
+        return found
 
     def saves(self, needs, attrs):
         return (1,)
@@ -55,13 +56,17 @@ class EmbeddingBackward(Op):
         return rows, None
 
 
+def _vector(idx):
+    return layouts.cast(layouts.contiguous(idx), np.int64).reshape(-1)
+
+
 class OneHot(Op):
     """A 1 in the place idx tells, among `classes` zeros."""
 
     name = "OneHot"
 
     def forward(self, idx, classes):
-        return (idx[..., None] == np.arange(classes)).astype(np.int64)
+        return kernels.one_hot(idx, classes)
 
 
 EMBEDDING, EMBEDDING_BACKWARD, ONE_HOT = Embedding(), EmbeddingBackward(), OneHot()
@@ -98,8 +103,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None,
         if not -n <= padding_idx < n:
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx %= n
-    flat = np.ascontiguousarray(input._array()).reshape(-1)
-    if kernels.first_out_of_range(flat, 0, n) >= 0:
+    if kernels.first_out_of_range(input._stored(), 0, n) >= 0:
         raise IndexError("index out of range in self")
     return apply(EMBEDDING, (weight, input), (padding_idx,))
 
@@ -113,13 +117,13 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     expect_tensor("one_hot", tensor=tensor)
     if tensor._layout.dtype is not dtypes.int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
-    idx = tensor._array()
-    if idx.size == 0 and num_classes <= 0:
+    if tensor._layout.numel == 0 and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
-    if idx.size and idx.min() < 0:
+    low, high = map(int, kernels.span(tensor._stored()))
+    if low < 0:
         raise RuntimeError("Class values must be non-negative.")
-    classes = int(idx.max()) + 1 if num_classes == -1 else num_classes
-    if idx.size and idx.max() >= classes:
+    classes = high + 1 if num_classes == -1 else num_classes
+    if high >= classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
     return apply(ONE_HOT, (tensor,), (classes,))
 

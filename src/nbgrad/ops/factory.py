@@ -9,6 +9,8 @@ from nbgrad.dtypes import dtype as DType
 from nbgrad.kernels.backend import resolve
 from nbgrad.ops.family import expect_tensor
 from nbgrad.ops.out import fit, with_keywords
+from nbgrad.ops.pin import available
+from nbgrad.ops.pin import pin_memory as pin
 from nbgrad.ops.write import copy_
 from nbgrad.tensor import Tensor
 
@@ -40,6 +42,8 @@ def factory(function):
                 made = _made(function, args, asked, options)
             if made._layout.device is not place:
                 made = made.to(place)
+        if pin_memory:
+            made = pin(made)
         return made.requires_grad_() if requires_grad else made
 
     return with_keywords(make, function, make)
@@ -77,7 +81,7 @@ def check_place(name: str, layout, pin_memory: bool) -> None:
     if layout not in (None, "strided"):
         raise TypeError(f"{name}(): argument 'layout' must be torch.layout, not "
                         f"{type(layout).__name__}: tensors are nbgrad.strided")
-    if pin_memory:
+    if pin_memory and not available():
         raise RuntimeError("pin_memory=True requires a CUDA or other accelerator backend; no pinned "
                            "memory allocator is available on this system.")
 

@@ -65,7 +65,7 @@ class Generator:
             raise TypeError("RNG state must be a torch.ByteTensor")
         if new_state.numel() != 16:
             raise RuntimeError("RNG state is wrong size: it must come from get_state()")
-        state = np.ascontiguousarray(new_state._array()).view(np.uint64)
+        state = np.ascontiguousarray(new_state._values()).view(np.uint64)
         self._seed, self._offset = (int(v) for v in state)
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from functools import partial
 
 import numpy as np
 
@@ -11,19 +12,21 @@ from nbgrad import dtypes
 from nbgrad.devices import CPU
 from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cpu.index import look_up
+from nbgrad.kernels.cpu.places import joined, marked
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, broadcast_shapes, layout
 from nbgrad.ops.apply import apply, apply_, view
 from nbgrad.ops.elementwise import OPS, check_writable, reduce_to
 from nbgrad.ops.family import expect_tensor
-from nbgrad.ops.keys import index_array, parts_of, small, takes
+from nbgrad.ops.keys import ARRAYS, index_array, parts_of, small, takes
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import permute, reshape
 from nbgrad.ops.views import SELECT, SLICE, UNSQUEEZE, VIEW, ViewOp
 from nbgrad.ops.write import COPY, FILL
 from nbgrad.tensor import Tensor
 
-kernels = Twins("index")
+kernels, layouts = Twins("index"), Twins("layouts")
 
 
 def getitem(t: Tensor, key) -> Tensor:
@@ -31,7 +34,8 @@ def getitem(t: Tensor, key) -> Tensor:
     own = t._layout
     if type(key) is int and own.shape and -own.shape[0] <= key < own.shape[0]:
         return view(SELECT, t, (0, key % own.shape[0]))
-    if _is_index(key) and own.shape and own.contiguous and not own.dtype.half:
+    if (_is_index(key) and own.shape and own.contiguous and not own.dtype.half
+            and key._layout.device is own.device):
         return apply(LOOK_UP, (t,), (0, (index_array(key),)))
     found = _in_one(own, key)
     if found is not None:
@@ -60,12 +64,12 @@ def _in_one(own: Layout, key) -> tuple[int, np.ndarray] | None:
         mask = key._layout
         if (mask.dtype is dtypes.bool_ and mask.shape and mask.device is CPU
                 and mask.shape == own.shape[:len(mask.shape)]):
-            return len(mask.shape), kernels.marked(key._array())
+            return len(mask.shape), marked(key._array())
     elif type(key) is tuple and len(key) == 2 and len(own.shape) > 1 and all(map(_is_index, key)):
         i, j = key[0]._layout, key[1]._layout
         if i.shape == j.shape and i.device is j.device is CPU:
             places = index_array(key[0])
-            if not kernels.joined(places, key[1]._array(), *own.shape[:2]):
+            if not joined(places, key[1]._array(), *own.shape[:2]):
                 return 2, places
     return None
 
@@ -96,7 +100,7 @@ def _is_mask(t: Tensor, key) -> bool:
     """Whether a key is a mask of the whole tensor, whose entries all lie apart."""
     return (isinstance(key, Tensor) and key._layout.dtype is dtypes.bool_
             and key._layout.shape == t._layout.shape and bool(t._layout.shape)
-            and 0 not in t._layout.strides)
+            and key._layout.device is t._layout.device and 0 not in t._layout.strides)
 
 
 def _without_ones(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
@@ -112,7 +116,8 @@ def as_value(t: Tensor, value) -> Tensor:
         return value
     own = t._layout.dtype
     stored = np.asarray(own.stored(a_number(t, value)), own.storage)
-    return Tensor(stored.reshape(1), layout(own, ()))
+    made = Tensor(stored.reshape(1), layout(own, ()))
+    return made if t._layout.device is CPU else made.to(t._layout.device)
 
 
 def a_number(t: Tensor, value):
@@ -157,7 +162,7 @@ def _put(window: Tensor, indexing: tuple, masked: bool, value: Tensor, accumulat
 def _opened(t: Tensor, key) -> tuple[Tensor, tuple | None, bool]:
     """What a key opens: a window, the index arrays on it if any, and whether they are a mask."""
     own = t._layout.shape
-    if _is_index(key) and own:
+    if _is_index(key) and own and key._layout.device is t._layout.device:
         return t, (0, (_inside(own, 0, index_array(key), 0),)), False
     name = _name(t._layout, key)
     if name is None:
@@ -173,9 +178,20 @@ def _indexed(t: Tensor, parts: tuple) -> tuple[Tensor, tuple | None, bool]:
     window = _through(t, steps)
     if not any(a is not None for a in arrays):
         return window, None, False
-    order, indexing = _front(arrays)
-    masked = all(p.ndim and p.dtype == np.bool_ for p in parts if isinstance(p, np.ndarray))
+    order, indexing = _front([None if a is None else _beside(window, a) for a in arrays])
+    masked = all(p.ndim and p.dtype == np.bool_ for p in parts if isinstance(p, ARRAYS))
     return permute(window, order) if order else window, indexing, masked
+
+
+def _beside(t: Tensor, array):
+    """An array that lies on the device of a tensor."""
+    place = t._layout.device
+    if isinstance(array, np.ndarray):
+        return array if place is CPU else memory.on(place).upload(array)
+    if place is CPU:
+        raise RuntimeError("indices should be either on cpu or on the same device as the indexed "
+                           "tensor (cpu)")
+    return array
 
 
 #: The steps of keys that hold no array, by the layout and the key's name.
@@ -274,16 +290,14 @@ def _mask(own: tuple[int, ...], d: int, mask: np.ndarray) -> list[np.ndarray]:
         if m != n:
             raise IndexError(f"The shape of the mask {list(mask.shape)} at index {k} does not "
                              f"match the shape of the indexed tensor {list(own)} at index {d + k}")
-    where = kernels.nonzero(np.ascontiguousarray(mask))
-    return [np.ascontiguousarray(where[:, k]) for k in range(mask.ndim)]
+    return kernels.columns(kernels.nonzero(mask))
 
 
 def _inside(own: tuple[int, ...], d: int, idx: np.ndarray, axis: int) -> np.ndarray:
     """Indices, all of them inside an axis, made to count from its start."""
     n = own[d]
     if kernels.settle(idx, n):
-        flat = idx.reshape(-1)
-        bad = int(flat[kernels.first_out_of_range(flat, -n, n)])
+        bad = layouts.number(idx, kernels.first_out_of_range(idx, -n, n))
         raise IndexError(f"index {bad} is out of bounds for dimension {axis} with size {n}")
     return idx
 
@@ -307,8 +321,8 @@ def _front(arrays: list) -> tuple[tuple[int, ...] | None, tuple]:
     return order, (lead, tuple([_spread(arrays[k], shape) for k in at]))
 
 
-def _spread(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return array if array.shape == shape else np.broadcast_to(array, shape)
+def _spread(array, shape: tuple[int, ...]):
+    return array if array.shape == shape else layouts.spread(array, shape)
 
 
 # Reading and writing at index arrays; attrs hold (first indexed axis, an array for each axis).
@@ -324,15 +338,8 @@ def _rows(shape: tuple[int, ...], indexing: tuple) -> tuple[tuple[int, int, int]
     """A contiguous array's shape as (outer, n, inner) with the indexed axes as one; places on it."""
     lead, indices = indexing
     last = lead + len(indices)
-    places = indices[-1]
-    if len(indices) > 1:
-        places = memory.empty(indices[0].shape, np.int64)
-        places[...] = indices[0]
-        for i, n in zip(indices[1:], shape[lead + 1:last]):
-            places *= n
-            places += i
     return ((math.prod(shape[:lead]), math.prod(shape[lead:last]), math.prod(shape[last:])),
-            places.reshape(-1))
+            kernels.joint_places(indices[0], indices[1:], shape[lead + 1:last]))
 
 
 def _offsets(shape, strides, offset: int, indexing: tuple) -> np.ndarray:
@@ -359,11 +366,11 @@ class Index(Op):
     def run(self, inputs, attrs) -> Tensor:
         (t,) = inputs
         own = t._layout
-        if not own.contiguous:
+        if not own.contiguous and own.device is CPU:
             lead, indices = attrs
             return wrap(t._array()[(slice(None),) * lead + indices])
         rows, places = _rows(own.shape, attrs)
-        found = kernels.take_rows(t._array().reshape(rows), places)
+        found = kernels.take_rows(layouts.contiguous(t._array()).reshape(rows), places)
         return wrap(found.reshape(_index_shape(t, attrs)))
 
     def backward(self, node, grad):
@@ -376,11 +383,12 @@ class LookUp(Index):
     def run(self, inputs, attrs) -> Tensor:
         (t,), (_, (idx,)) = inputs, attrs
         own = t._layout
-        n, *rest = own.shape
-        found, outside = kernels.look_up(t._data, own.offset, n, math.prod(rest), idx.reshape(-1))
+        n, rest = own.shape[0], own.shape[1:]
+        run = look_up if own.device is CPU else kernels.look_up
+        found, outside = run(t._data, own.offset, n, math.prod(rest), idx.reshape(-1))
         if outside:
             _inside(own.shape, 0, idx, 0)
-        return Tensor(found, layout(own.dtype, (*idx.shape, *rest)))
+        return Tensor(found, layout(own.dtype, idx.shape + rest, None, 0, own.device))
 
 
 class IndexAddZeros(Op):
@@ -390,7 +398,7 @@ class IndexAddZeros(Op):
 
     def forward(self, grad, shape, *indexing):
         rows, places = _rows(shape, indexing)
-        values = grad.reshape(rows[0], places.size, rows[2])
+        values = layouts.contiguous(grad).reshape(rows[0], places.size, rows[2])
         return kernels.add_rows(values, places, rows[1]).reshape(shape)
 
     def backward(self, node, grad):
@@ -407,16 +415,15 @@ class IndexPut(Op):
     def run_into(self, target, others, attrs) -> None:
         indexing, accumulate = attrs
         own = target._layout
-        values = _spread(others[0]._array(), _index_shape(target, indexing))
+        values = _spread(_beside(target, others[0]._array()), _index_shape(target, indexing))
         if others[0]._data is target._data:
-            values = values.copy()
-        if own.contiguous:
+            values = layouts.copied(values)
+        if own.contiguous or own.device is not CPU:
             rows, places = _rows(own.shape, indexing)
-            x, values = target._array().reshape(rows), values.reshape(rows[0], places.size, rows[2])
-            if accumulate:
-                kernels.reduce_rows(x, places, values, "sum")
-            else:
-                kernels.put_rows(x, places, values)
+            values = layouts.contiguous(values).reshape(rows[0], places.size, rows[2])
+            add = partial(kernels.reduce_rows, idx=places, v=values, how="sum")
+            put = partial(kernels.put_rows, idx=places, v=values)
+            layouts.changed(target._array(), rows, add if accumulate else put)
         else:
             places = _offsets(own.shape, own.strides, own.offset, indexing)
             run = kernels.add_flat if accumulate else kernels.put_flat

@@ -11,7 +11,7 @@ import numpy as np
 
 from nbgrad.kernels.backend import Twins
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.dims import Sizes
 from nbgrad.ops.family import expect_float, expect_tensor, needs, saved, users_line
 from nbgrad.ops.matmul import matmul
@@ -179,7 +179,7 @@ def affine_grid(theta: Tensor, size: Sizes, align_corners: bool | None = None) -
     axes = [_centers(m, align) for m in reversed(out)]
     mesh = np.meshgrid(*reversed(axes), indexing="ij")[::-1]
     base = np.stack([*mesh, np.ones(out)], -1).reshape(-1, d + 1).astype(theta._layout.dtype.np)
-    return reshape(matmul(from_numpy(base), theta.transpose(1, 2)), (n, *out, d))
+    return reshape(matmul(beside(theta, base), theta.transpose(1, 2)), (n, *out, d))
 
 
 def _centers(n: int, align: bool) -> np.ndarray:

@@ -11,12 +11,13 @@ from nbgrad.ops.apply import apply
 from nbgrad.ops.change import Change, both
 from nbgrad.ops.family import expect_tensor, saved
 from nbgrad.ops.getitem import as_value
-from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.op import Op
 from nbgrad.ops.scatter import ScatterReduce, long_index, refuse
+from nbgrad.ops.search import unique
 from nbgrad.ops.shape import axis, expand, reshape
 from nbgrad.tensor import Tensor
 
-kernels = Twins("index")
+kernels, layouts = Twins("index"), Twins("layouts")
 
 
 class IndexSelect(Op):
@@ -52,17 +53,12 @@ class AddRows(Op):
 
 
 def _three(x: np.ndarray, d: int) -> np.ndarray:
-    return np.ascontiguousarray(x).reshape(split(x.shape, d))
+    return layouts.contiguous(x).reshape(split(x.shape, d))
 
 
 def _rows(array: np.ndarray, d: int, change) -> None:
     """Change an array in place, seen as (outer, n, inner)."""
-    if array.flags.c_contiguous:
-        change(array.reshape(split(array.shape, d)))
-    else:
-        copy = _three(array, d).copy()
-        change(copy)
-        array[...] = copy.reshape(array.shape)
+    layouts.changed(array, split(array.shape, d), change)
 
 
 class IndexCopy(Change):
@@ -72,7 +68,8 @@ class IndexCopy(Change):
     write = staticmethod(kernels.put_rows)
 
     def change(self, array, source, idx, d):
-        values = source.reshape(split(array.shape, d)[0], idx.size, split(array.shape, d)[2])
+        outer, _, inner = split(array.shape, d)
+        values = layouts.contiguous(source).reshape(outer, idx.size, inner)
         _rows(array, d, lambda x: self.write(x, idx, values))
 
     def saves(self, needs, attrs):
@@ -107,7 +104,9 @@ class IndexFill(Change):
     name, label = "IndexFill", "index_fill_"
 
     def change(self, array, value, idx, d):
-        np.moveaxis(np.atleast_1d(array), d, 0)[idx] = value
+        outer, _, inner = split(array.shape, d)
+        values = layouts.spread(value, (outer, idx.size, inner))
+        _rows(array, d, lambda x: kernels.put_rows(x, idx, values))
 
     def saves(self, needs, attrs):
         return (2,)
@@ -115,7 +114,7 @@ class IndexFill(Change):
     def backward(self, node, grad):
         idx, gv = saved(node)[2], None
         if node.next[1] is not None:
-            once = wrap(np.unique(idx._array()))
+            once = unique(idx)
             gv = apply(INDEX_SELECT, (grad, once), node.attrs).sum()
         own = apply(INDEX_FILL, (grad, grad.new_zeros(()), idx), node.attrs)
         return own, gv, None
@@ -143,7 +142,7 @@ class Take(Op):
     name = "Take"
 
     def forward(self, x, idx):
-        return kernels.take_flat(np.ascontiguousarray(x).reshape(-1), idx)
+        return kernels.take_flat(layouts.contiguous(x).reshape(-1), idx)
 
     def saves(self, needs, attrs):
         return (1,)
@@ -188,7 +187,7 @@ def _vector(name: str, input: Tensor, d: int, index: Tensor, error: type = Index
         raise IndexError(f"{name}(): Index is supposed to be a vector")
     idx = long_index(index, name)
     n = input._layout.shape[d] if input._layout.shape else 1
-    refuse(idx._array(), d, n, error)
+    refuse(idx._stored(), d, n, error)
     return idx if idx.dim() else reshape(idx, 1)
 
 
@@ -289,10 +288,10 @@ def _flat_index(name: str, input: Tensor, index: Tensor) -> Tensor:
         raise RuntimeError(f"{name}(): Expected a long tensor for index, but got "
                            f"{index._layout.dtype.legacy}")
     n = input._layout.numel
-    flat = index._array()
+    flat = index._stored()
     bad = kernels.first_out_of_range(flat, -n, n)
     if bad >= 0:
-        raise IndexError(f"out of range: tried to access index {int(flat.reshape(-1)[bad])} on a "
+        raise IndexError(f"out of range: tried to access index {layouts.number(flat, bad)} on a "
                          f"tensor of {n} elements.")
     inside = kernels.first_out_of_range(flat, 0, n) < 0
     return index if inside else index.where(index >= 0, index + n)

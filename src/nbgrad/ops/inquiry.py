@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbgrad import devices, dtypes
+from nbgrad import config, devices, dtypes
 from nbgrad.dtypes import dtype as DType
 from nbgrad.engine.saved import INFERENCE
 from nbgrad.kernels.backend import resolve
@@ -90,6 +90,22 @@ def can_cast(from_: DType, to: DType) -> bool:
     return _can_cast(from_, to)
 
 
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Whether the same numbers must give the same bits each time, as they do unless one says False.
+
+    Additions at equal indices on a CUDA device are faster in any order. The CPU keeps to one.
+    """
+    if not isinstance(mode, bool):
+        raise TypeError("use_deterministic_algorithms(): argument 'mode' must be bool, not "
+                        f"{type(mode).__name__}")
+    config.DETERMINISTIC = mode
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What `use_deterministic_algorithms` was told last; True before."""
+    return config.DETERMINISTIC
+
+
 def get_default_device() -> devices.device:
     """Where new tensors lie."""
     return devices.default()
@@ -141,4 +157,5 @@ METHODS = {"is_nonzero": is_nonzero, "is_same_size": is_same_size, "get_device":
            "resolve_conj": resolve_conj, "resolve_neg": resolve_neg}
 PACKAGE_ONLY = METHODS | {f.__name__: f for f in (
     is_tensor, is_storage, numel, is_floating_point, is_complex, can_cast, get_default_device,
-    set_default_device, finfo, iinfo)}
+    set_default_device, use_deterministic_algorithms, are_deterministic_algorithms_enabled, finfo,
+    iinfo)}

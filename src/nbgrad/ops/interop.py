@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nbgrad import printing
-from nbgrad.ops import create
+from nbgrad.ops import create, foreign
 from nbgrad.tensor import Tensor
 
 #: NumPy's names for what has another name here.
@@ -101,11 +101,17 @@ def array_function(self: Tensor, func, types, args, kwargs):
 def dlpack(self: Tensor, *, stream=None, max_version=None, dl_device=None, copy=None):
     """A DLPack capsule over the tensor's memory, for `from_dlpack` of another library.
 
+    Args:
+        stream: of a tensor on a CUDA device: the consumer's stream, 1 for the default one, -1 for
+            none that would have to wait.
+
     Raises:
         BufferError: the tensor requires grad.
     """
     if self.requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    if self.is_cuda:
+        return _from_cuda(self, stream, max_version, dl_device, copy)
     if stream is not None:
         raise BufferError(f"stream must be None on cpu, got {stream}")
     array = self.numpy()
@@ -114,15 +120,29 @@ def dlpack(self: Tensor, *, stream=None, max_version=None, dl_device=None, copy=
     return array.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
 
 
+def _from_cuda(t: Tensor, stream, max_version, dl_device, copy):
+    if dl_device in (None, (foreign.CUDA, 0)):
+        return foreign.dlpack(t, stream, max_version, copy)
+    if copy is False or dl_device[0] != 1:
+        raise BufferError(f"__dlpack__: no memory of device {dl_device} without a copy")
+    return dlpack(t.cpu(), max_version=max_version, dl_device=dl_device)
+
+
 def from_dlpack(ext_tensor) -> Tensor:
-    """A tensor over the memory of an object with `__dlpack__`, such as a NumPy array.
+    """A tensor over the memory of an object with `__dlpack__`, or of a capsule that one made.
+
+    Such an object is a NumPy array, or PyTorch's or CuPy's on a CUDA device.
 
     Raises:
         ValueError: its strides are negative.
-        BufferError: it is not on the CPU.
+        BufferError: it is on no device that nbgrad uses.
     """
     if isinstance(ext_tensor, Tensor):
         return ext_tensor.detach()
+    if foreign.is_capsule(ext_tensor):
+        ext_tensor = foreign.Unwrapped(ext_tensor)
+    if ext_tensor.__dlpack_device__()[0] == foreign.CUDA:
+        return foreign.from_dlpack(ext_tensor)
     return create.from_numpy(np.from_dlpack(ext_tensor))
 
 
@@ -141,8 +161,8 @@ def repr_html(self: Tensor) -> str:
 
 METHODS = {
     "__array_ufunc__": array_ufunc, "__array_function__": array_function, "__dlpack__": dlpack,
-    "__dlpack_device__": lambda self: (1, 0), "_repr_html_": repr_html,
-    "pin_memory": lambda self: self, "is_pinned": lambda self: False,
+    "__dlpack_device__": lambda self: (foreign.CUDA, 0) if self.is_cuda else (1, 0),
+    "__cuda_array_interface__": property(foreign.interface), "_repr_html_": repr_html,
     "share_memory_": lambda self: self,
 }
 PACKAGE_ONLY = {"from_dlpack": from_dlpack}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from functools import partial
 
 import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.kernels.layout import broadcast_shapes as _broadcast_shapes
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy, zeros
+from nbgrad.ops.create import beside, zeros
 from nbgrad.ops.dims import Sizes, axis, sizes, whole
 from nbgrad.ops.family import users_line
 from nbgrad.ops.index import index_select
@@ -69,6 +70,9 @@ atleast_3d = _atleast("atleast_3d", _raised_3)
 # stacks
 
 
+_with_out = partial(with_out, error=TypeError)
+
+
 def _some(name: str, tensors) -> list[Tensor]:
     found = _listed((tensors if isinstance(tensors, (tuple, list)) else list(tensors),))
     if not found:
@@ -76,26 +80,26 @@ def _some(name: str, tensors) -> list[Tensor]:
     return found
 
 
-@with_out
+@_with_out
 def hstack(tensors) -> Tensor:
     """Tensors one after the other along axis 1; vectors along axis 0."""
     found = [_raised_1(t) for t in _some("hstack", tensors)]
     return cat(found, 0 if found[0].dim() == 1 else 1)
 
 
-@with_out
+@_with_out
 def vstack(tensors) -> Tensor:
     """Tensors one below the other along axis 0; vectors as rows."""
     return cat([_raised_2(t) for t in _some("vstack", tensors)], 0)
 
 
-@with_out
+@_with_out
 def dstack(tensors) -> Tensor:
     """Tensors one behind the other along axis 2."""
     return cat([_raised_3(t) for t in _some("dstack", tensors)], 2)
 
 
-@with_out
+@_with_out
 def column_stack(tensors) -> Tensor:
     """Tensors side by side; vectors as columns."""
     found = _some("column_stack", tensors)
@@ -230,6 +234,8 @@ def meshgrid(*tensors, indexing: str | None = None) -> tuple[Tensor, ...]:
                                f"one of shape {list(t.shape)}")
         if t.dtype is not found[0].dtype:
             raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
+        if t.device != found[0].device:
+            raise RuntimeError("torch.meshgrid expects all tensors to have the same device")
     if indexing is None:
         warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass the "
                       "indexing argument.", UserWarning, stacklevel=users_line())
@@ -268,7 +274,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         return input.new_empty(0)
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = np.array(list(choose(range(input._layout.numel), r)), np.int64).reshape(-1, r)
-    return reshape(index_select(input, 0, from_numpy(rows.reshape(-1))), rows.shape)
+    return reshape(index_select(input, 0, beside(input, rows.reshape(-1))), rows.shape)
 
 
 FUNCTIONS = {f.__name__: f for f in (
@@ -276,6 +282,6 @@ FUNCTIONS = {f.__name__: f for f in (
 PACKAGE_ONLY = {f.__name__: f for f in (
     hstack, vstack, dstack, column_stack, block_diag, broadcast_tensors, broadcast_shapes,
     meshgrid, cartesian_prod, combinations)} | {
-    "row_stack": vstack, "cat": with_out(cat), "concat": with_out(cat),
-    "concatenate": with_out(cat), "stack": with_out(stack)}
+    "row_stack": vstack, "cat": _with_out(cat), "concat": _with_out(cat),
+    "concatenate": _with_out(cat), "stack": _with_out(stack)}
 METHODS: dict = {}

@@ -5,12 +5,20 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.devices import CPU
 from nbgrad.kernels import memory
+from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.tensor import Tensor
+
+copied = Twins("layouts").copied
+#: What index arrays are: of the host, and of a device.
+ARRAYS = (np.ndarray, DeviceArray)
 
 
 def parts_of(key) -> tuple:
@@ -39,7 +47,7 @@ def _part(p):
     elif isinstance(p, (int, np.integer)):
         return small(int(p))
     elif isinstance(p, Tensor):
-        array = index_array(p)
+        array = index_array(p.outside().cpu())
         return int(array) if array.ndim == 0 and array.dtype == np.int64 else array
     elif isinstance(p, (Sequence, np.ndarray)):
         array = _from_sequence(p)
@@ -60,20 +68,21 @@ def small(number: int) -> int:
 _OVERFLOW = "Overflow when unpacking long long"
 
 
-def index_array(t: Tensor) -> np.ndarray:
+def index_array(t: Tensor) -> Any:
     """A copy of the indices in a tensor, as int64, or of the mask it is, as bool."""
     own = t._layout.dtype
+    if (own is dtypes.int64 and t._layout.contiguous and t._layout.numel < memory.LARGE
+            and t._layout.device is CPU):
+        return t._array().copy()
     if own is dtypes.uint8:
         warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype "
                       "torch.bool instead.", UserWarning, stacklevel=4)
-        return np.asarray(t._array() != 0)
+        return copied(t._array(), np.bool_)
     if own is dtypes.bool_:
-        return np.array(t._array())
+        return copied(t._array())
     if own.category == 2 or (own not in (dtypes.int64, dtypes.int32) and t._layout.shape):
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-    found = memory.empty(t._layout.shape, np.int64)
-    found[...] = t._array()
-    return found
+    return copied(t._array(), np.int64)
 
 
 def _from_sequence(p) -> np.ndarray:
@@ -128,6 +137,6 @@ def _foreign(p) -> Exception:
 
 def takes(p) -> int:
     """How many axes of the tensor a part of the key stands for."""
-    if isinstance(p, np.ndarray) and p.dtype == np.bool_:
+    if isinstance(p, ARRAYS) and p.dtype == np.bool_:
         return p.ndim
     return 0 if p is None or p is Ellipsis else 1

@@ -7,6 +7,8 @@ from functools import wraps
 from typing import Any
 
 from nbgrad.engine.mode import no_grad
+from nbgrad.kernels.cuda.array import OnHost
+from nbgrad.kernels.layout import common
 from nbgrad.ops.arguments import checked, refuse_wrong
 from nbgrad.ops.elementwise import refuse_cast
 from nbgrad.ops.out import expect_out, receive
@@ -39,10 +41,13 @@ def flexible(name: str, function: Callable, into: bool = False, first: bool = Fa
             if "dtype" in own and isinstance(out, Tensor) and name in _IN_DTYPE_OF_OUT:
                 more.setdefault("dtype", out.dtype)
             return _computed_into(name, out, run, args, more)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, (AttributeError, OnHost)):  # an array of the host beside a device's
+                common(*[v._layout for v in (*args, *more.values()) if isinstance(v, Tensor)])
             refuse_wrong(name, function, args, more)
             raise
 
+    called.into = into  # type: ignore[attr-defined]
     return called
 
 
@@ -61,27 +66,44 @@ def _computed_into(name: str, out: Any, function: Callable, args: tuple, more: d
         if len(results) != len(targets):
             raise TypeError(f"{name}(): argument 'out' must be {len(results)} tensors, not "
                             f"{len(targets)}")
+        exact = _is_exact(name) and (made is not results[0] or name not in ("max", "min"))
         for t, result in zip(targets, results):
-            _check_dtype(name, t, result)
+            _check_dtype(name, t, result, exact)
         for t, result in zip(targets, results):
             receive(t, result)
     return type(made)(*targets) if hasattr(made, "_fields") else out
 
 
-def _check_dtype(name: str, out: Tensor, result: Tensor) -> None:
+def _check_dtype(name: str, out: Tensor, result: Tensor, exact: bool) -> None:
     own, given = result.dtype, out.dtype
     if name in ("all", "any"):
         if given.name not in ("bool", "uint8"):
             raise RuntimeError(f"{name} only supports bool tensor for result, got: {given.legacy}")
-    elif name in EXACT and own is not given:
+    elif exact and own is not given:
         raise RuntimeError(f"Expected out tensor to have dtype {own.name}, but got {given.name} "
                            "instead")
     else:
         refuse_cast(own, given)
 
 
-#: functions whose result takes no conversion on its way
-EXACT = {"mm", "bmm", "mv", "dot", "matmul", "addmm", "addmv", "addbmm", "baddbmm", "inner",
-         "argmax", "argmin", "max", "min", "sort", "topk", "kthvalue", "cummax", "cummin", "median",
-         "nanmedian", "mode", "aminmax", "softmax", "log_softmax", "logcumsumexp", "argsort",
-         "amax", "amin", "quantile", "nanquantile", "clamp", "clip", "nan_to_num"}
+def _is_exact(name: str) -> bool:
+    """Whether a function's result takes no conversion on its way."""
+    if name.startswith("linalg_"):
+        return name not in (
+            "linalg_cond", "linalg_lstsq", "linalg_matrix_power", "linalg_matrix_rank", "linalg_pinv")
+    return name in EXACT or name.endswith("_copy")
+
+
+EXACT = {
+    "abs", "absolute", "aminmax", "amax", "amin", "argmax", "argmin", "argsort",
+    "bitwise_not", "ceil", "chain_matmul", "clamp", "clamp_max", "clamp_min", "clip",
+    "conj_physical", "cross", "cummax", "cummin", "diag", "fix", "float_power", "floor",
+    "frac", "frexp", "gather", "hardshrink", "heaviside", "histc", "index_add", "index_copy",
+    "index_reduce", "index_select", "inverse", "isin", "isneginf", "isposinf", "kthvalue",
+    "log_softmax", "logcumsumexp", "masked_select", "max", "median", "min", "mode", "msort",
+    "nan_to_num", "nanmedian", "nanquantile", "neg", "negative", "nonzero", "nonzero_static",
+    "norm", "quantile", "renorm", "round", "scatter", "scatter_add", "scatter_reduce", "sgn",
+    "sign", "signbit", "slice_scatter", "slogdet", "softmax", "sort", "take",
+    "take_along_dim", "tensordot", "topk", "triangular_solve", "tril", "triu", "trunc",
+    "vdot", "where", "addbmm", "addmm", "addmv", "baddbmm", "bmm", "dot", "inner", "matmul",
+    "mm", "mv"}

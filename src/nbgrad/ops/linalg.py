@@ -10,7 +10,7 @@ import numpy as np
 
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops import decompose, reductions, solve
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.decompose import svdvals
 from nbgrad.ops.dims import Sizes, axis
 from nbgrad.ops.family import expect_tensor, users_line
@@ -143,7 +143,7 @@ def _cross(x: Tensor, y: Tensor, d: int) -> Tensor:
     if x._layout.dtype is not y._layout.dtype:
         raise RuntimeError(f"expected scalar type {x._layout.dtype.legacy} but found "
                            f"{y._layout.dtype.legacy}")
-    first, second = [from_numpy(np.array(order)) for order in ((1, 2, 0), (2, 0, 1))]
+    first, second = [beside(x, np.array(order)) for order in ((1, 2, 0), (2, 0, 1))]
     return (index_select(x, d, first) * index_select(y, d, second)
             - index_select(x, d, second) * index_select(y, d, first))
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import warnings
 
-import numpy as np
-
 from nbgrad.dtypes import float32
 from nbgrad.engine.mode import no_grad
+from nbgrad.formulas.elementwise import TABLE
+from nbgrad.formulas.expr import var
+from nbgrad.formulas.row import Row
 from nbgrad.ops.apply import apply
-from nbgrad.ops.elementwise import OPS, refuse_cast
+from nbgrad.ops.elementwise import OPS, Elementwise, refuse_cast
 from nbgrad.ops.family import expect_float, saved, users_line
 from nbgrad.ops.mask import where
 from nbgrad.ops.op import Op
+from nbgrad.ops.reductions import amax, amin
 from nbgrad.ops.shape import unsqueeze
 from nbgrad.tensor import Tensor
 
@@ -51,15 +53,19 @@ def _mean_by_weight(loss: Tensor, weight: Tensor | None, input: Tensor, reductio
     return reduced(loss, reduction)
 
 
+_x, _t = map(var, "xt")
+_log, _log1p, _maximum = (TABLE[name] for name in ("log", "log1p", "maximum"))
+_LOSS = Elementwise(Row("bce", (_t - 1) * _maximum(_log1p(-_x), -100) - _t * _maximum(_log(_x), -100),
+                        inputs="x t", kind="float"))
+
+
 class BinaryCrossEntropy(Op):
     """-(t log(x) + (1 - t) log(1 - x)), each logarithm at least -100."""
 
     name = "BinaryCrossEntropy"
 
-    def forward(self, x, t):
-        floor = x.dtype.type(-100)
-        with np.errstate(divide="ignore"):
-            return (t - 1) * np.maximum(np.log1p(-x), floor) - t * np.maximum(np.log(x), floor)
+    def run(self, inputs, attrs):
+        return _LOSS.run(inputs, ())
 
     def saves(self, needs, attrs):
         return (0, 1)
@@ -147,8 +153,8 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
         raise RuntimeError(f"Found dtype {target._layout.dtype.legacy} but expected "
                            f"{input._layout.dtype.legacy}")
     expect_float("binary_cross_entropy", input._layout)
-    x = input._array()
-    if x.size and not (x.min() >= 0 and x.max() <= 1):
+    x = input.detach()
+    if x.numel() and not (amin(x).item() >= 0 and amax(x).item() <= 1):
         raise RuntimeError("all elements of input should be between 0 and 1")
     loss = apply(BCE, (input, target))
     reduction = chosen(size_average, reduce, reduction)

@@ -9,8 +9,9 @@ import numpy as np
 from nbgrad import dtypes
 from nbgrad.engine.mode import state
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.layout import common
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.distance import pairwise_distance
 from nbgrad.ops.elementwise import OPS
 from nbgrad.ops.family import expect_float, expect_tensor, present, saved
@@ -112,7 +113,7 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
     if weight is not None and weight._layout.dtype is not input._layout.dtype:
         raise RuntimeError(f"expected scalar type {input._layout.dtype.legacy} but found "
                            f"{weight._layout.dtype.legacy}")
-    t = target._array()
+    t = target._values()
     if t.size and not (t.min() >= 0 and t.max() < classes):
         raise RuntimeError("target out of range")
     loss = apply(MULTI_MARGIN, present(reshape(input, (n, classes)), reshape(target, (n,)), weight),
@@ -136,7 +137,8 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
                            f"size: {list(input._layout.shape)}")
     expect_float("multilabel_margin_loss_forward_out_frame", input._layout)
     _expect_long(target)
-    t = target._array().reshape(n, classes)
+    common(input._layout, target._layout)
+    t = target._values().reshape(n, classes)
     if t.size and not (t.min() >= -1 and t.max() < classes):
         raise RuntimeError("argument #2 'target' is out of range")
     counts = np.logical_and.accumulate(t >= 0, 1)
@@ -146,9 +148,9 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
     row, column = np.nonzero(counts)
     others[row, t[row, column]] = False
     x = reshape(input, (n, classes))
-    wanted = unsqueeze(gather(x, 1, from_numpy(np.ascontiguousarray(t))), 2)
+    wanted = unsqueeze(gather(x, 1, beside(x, np.ascontiguousarray(t))), 2)
     short = apply(OPS["relu"], (1 - wanted + unsqueeze(x, 1),))
-    counted = from_numpy(counts[:, :, None] & others[:, None, :])
+    counted = beside(x, counts[:, :, None] & others[:, None, :])
     loss = where(counted, short, 0).sum((1, 2)) / classes
     return reduced(reshape(loss, input._layout.shape[:-1]), reduction)
 

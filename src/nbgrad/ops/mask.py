@@ -94,13 +94,11 @@ class MaskedScatter(Change):
     name, label = "MaskedScatter", "masked_scatter_"
 
     def change(self, array, source, mask):
-        mask = np.broadcast_to(mask, array.shape)
-        count = np.count_nonzero(mask)
+        count = kernels.put_marked(array, mask, source)
         if count > source.size:
             raise RuntimeError("masked_scatter: expected self and source to have same dtypes and "
                                f"source to have at least {count} elements, but it has "
                                f"{source.size}")
-        array[mask] = source.reshape(-1)[:count]
 
     def saves(self, needs, attrs):
         return (2,)
@@ -120,10 +118,7 @@ class Pick(Op):
     name = "MaskedScatterBackward"
 
     def forward(self, x, mask, shape):
-        out = np.zeros(shape, x.dtype)
-        found = x[np.broadcast_to(mask, x.shape)]
-        out.reshape(-1)[:found.size] = found
-        return out
+        return kernels.take_marked(x, mask, shape)
 
     def saves(self, needs, attrs):
         return (1,)
@@ -156,7 +151,7 @@ masked_scatter, masked_scatter_ = both(_masked_scatter)
 
 
 def _numbers(t: Tensor) -> np.ndarray:
-    return (t.detach().float() if t._layout.dtype.half else t)._array()
+    return (t.detach().float() if t._layout.dtype.half else t)._stored()
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False):
@@ -166,7 +161,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False):
         raise TypeError("nonzero(): argument 'as_tuple' must be bool, not "
                         f"{type(as_tuple).__name__}")
     array = _numbers(input)
-    found = wrap(kernels.nonzero(np.atleast_1d(array) if as_tuple else array))
+    found = wrap(kernels.nonzero(array.reshape(1) if as_tuple and not array.shape else array))
     return unbind(found, 1) if as_tuple else found
 
 
@@ -184,10 +179,11 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
                             f"{type(value).__name__}")
     if size < 0:
         raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
-    found = kernels.nonzero(_numbers(input))[:size]
-    out = np.full((size, found.shape[1]), fill_value, np.int64)
-    out[:len(found)] = found
-    return wrap(out)
+    found = wrap(kernels.nonzero(_numbers(input)))
+    out = found.new_full((size, found.size(1)), fill_value)
+    count = min(size, found.size(0))
+    out[:count] = found[:count]
+    return out
 
 
 FUNCTIONS = {f.__name__: f for f in (where, masked_fill, masked_select, masked_scatter, nonzero,

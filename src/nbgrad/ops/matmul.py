@@ -111,7 +111,8 @@ class Product(Planned):
             return False
         out = total._data
         if total._counter is not None:
-            if total._layout.device is not CPU or np.may_share_memory(out, a._data) or np.may_share_memory(out, b._data):
+            if total.is_cuda or np.may_share_memory(out, a._data) or np.may_share_memory(
+                    out, b._data):
                 return False
             total._counter.bump("add_")
         found.run(out, a._data, b._data)

@@ -32,6 +32,7 @@ from nbgrad.ops import (
     norm,
     overwrite,
     pad,
+    pin,
     pointwise,
     pool,
     pool_adaptive,
@@ -120,7 +121,10 @@ _WRITING = {name for name in (
     *matmul.FUNCTIONS, *product_sums.FUNCTIONS,
     *softmax.FUNCTIONS, *scan.FUNCTIONS, *sort.FUNCTIONS) if not name.endswith("_")} - {
     "relu", "isnan", "isinf", "isfinite", "isclose", "allclose", "equal", "rsub", "isreal",
-    "count_nonzero", "conj", "resolve_conj", "resolve_neg", "var_mean", "std_mean"}
+    "count_nonzero", "conj", "resolve_conj", "resolve_neg", "var_mean", "std_mean"} | {
+    name for name in PACKAGE_ONLY if name.endswith("_copy")} | keywords.EXACT | {
+    "cholesky", "cholesky_inverse", "cholesky_solve", "kron", "matrix_power", "polygamma",
+    "threshold"}
 
 
 #: modules whose functions take so long that their arguments are looked at before every call
@@ -158,7 +162,7 @@ def _as(make):
 
 
 def _cast(dtype):
-    def method(self: Tensor) -> Tensor:
+    def method(self: Tensor, *, memory_format=None) -> Tensor:
         return write.to(self, dtype)
     method.__doc__ = f"The tensor as {dtype.name}."
     return method
@@ -201,6 +205,7 @@ METHODS: dict = {
     "__ipow__": FUNCTIONS["pow_"],
     **{name: _cast(dtype) for name, dtype in _CASTS.items()},
     **create.METHODS, **protocols.METHODS, **interop.METHODS,
+    **pin.METHODS,
 }
 
 for _dunder, _row in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div",

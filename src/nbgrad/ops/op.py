@@ -7,10 +7,10 @@ import re
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.devices import gpu
+from nbgrad.devices import CPU, device, gpu
 from nbgrad.engine.node import Node
 from nbgrad.kernels.cuda.array import DeviceArray
-from nbgrad.kernels.layout import layout
+from nbgrad.kernels.layout import common, layout
 from nbgrad.tensor import Tensor
 
 _BITS = dtypes.float16.storage.num
@@ -37,6 +37,10 @@ class Op:
 
     def run(self, inputs: tuple[Tensor, ...], attrs: tuple):
         """Compute the result, a Tensor or a tuple of them, without recording anything."""
+        for t in inputs:
+            if t._layout.device is not CPU:
+                place = common(*[t._layout for t in inputs])
+                return _settled(wrap(self.forward(*[t._array() for t in inputs], *attrs)), place)
         return wrap(self.forward(*[t._array() for t in inputs], *attrs))
 
     def forward(self, *arrays_and_attrs):
@@ -73,3 +77,10 @@ def wrap(result):
     if not result.flags.c_contiguous:
         result = np.ascontiguousarray(result)
     return Tensor(result.reshape(-1), layout(dtypes.from_numpy(result.dtype), result.shape))
+
+
+def _settled(found, place: device):
+    """Results on a device, also those that no kernel was needed for."""
+    if type(found) is tuple:
+        return tuple([_settled(t, place) for t in found])
+    return found if found._layout.device is place else found.to(place)

@@ -9,18 +9,22 @@ import warnings
 from nbgrad.engine.mode import state
 from nbgrad.kernels import memory
 from nbgrad.kernels.layout import layout
-from nbgrad.ops.elementwise import refuse_cast
+from nbgrad.ops.elementwise import can_cast, write
 from nbgrad.ops.write import copy_
 from nbgrad.tensor import Tensor
 
 
-def with_out(function):
-    """The function with a keyword `out`: the tensor, or tuple of them, that gets the results."""
+def with_out(function, error: type = RuntimeError):
+    """The function with a keyword `out`: the tensor that gets the result.
+
+    Args:
+        error: what is raised where the result cannot be cast to the dtype of `out`.
+    """
 
     @functools.wraps(function)
     def call(*args, out: Tensor | None = None, **options):
         made = function(*args, **options)
-        return made if out is None else store(function.__name__, out, made)
+        return made if out is None else store(function.__name__, out, made, error)
 
     return with_keywords(call, function, call)
 
@@ -37,10 +41,12 @@ def with_keywords(call, function, *more):
     return call
 
 
-def store(name: str, out: Tensor, result: Tensor) -> Tensor:
+def store(name: str, out: Tensor, result: Tensor, error: type = RuntimeError) -> Tensor:
     """Write a result into `out`, made as large as the result first; no gradient passes."""
     expect_out(name, out, result)
-    refuse_cast(result.dtype, out.dtype)
+    if not can_cast(result.dtype, out.dtype):
+        raise error(f"{name}(): a result of {result.dtype.legacy} can't be cast to the desired "
+                    f"output type {out.dtype.legacy}")
     receive(out, result.detach())
     return out
 
@@ -57,6 +63,9 @@ def expect_out(name: str, out: Tensor, *operands) -> None:
 def receive(out: Tensor, result: Tensor) -> None:
     """Write a result into `out`, resized with a warning if it has elements in another shape."""
     own, shape = out._layout, result._layout.shape
+    if own.device is not result._layout.device:
+        raise RuntimeError("Expected all tensors to be on the same device, but found at least two "
+                           f"devices, {result.device} and {own.device}!")
     if own.numel and own.shape != shape:
         warnings.warn(f"An output with one or more elements was resized since it had shape "
                       f"{list(own.shape)}, which does not match the required output shape "
@@ -76,10 +85,12 @@ def fit(out: Tensor, shape: tuple[int, ...]) -> None:
 
 def resize(t: Tensor, shape: tuple[int, ...]) -> None:
     """Another shape over the same storage, which grows by fresh elements where it is too short."""
-    own = layout(t._layout.dtype, shape, None, t._layout.offset)
-    needed = own.offset + own.numel
-    if needed > t._data.size:
-        grown = memory.empty(needed, own.dtype.storage)
-        grown[:t._data.size] = t._data
+    own = layout(t._layout.dtype, shape, None, t._layout.offset, t._layout.device)
+    needed, held = own.offset + own.numel, t._data.size
+    if needed > held:
+        grown = memory.on(own.device).empty(needed, own.dtype.storage)
+        if held:
+            vector = layout(own.dtype, (held,), None, 0, own.device)
+            write(grown, vector, Tensor(t._data, vector))
         t._data = grown
     t._layout = own

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.dtypes import dtype as DType
-from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cpu.pad import places
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import from_numpy
 from nbgrad.ops.dims import sizes
@@ -20,7 +19,7 @@ from nbgrad.ops.op import Op
 from nbgrad.ops.shape import narrow
 from nbgrad.tensor import Tensor
 
-framed = Twins("rearrange").framed
+kernels = Twins("pad")
 
 
 class ConstantPad(Op):
@@ -29,12 +28,7 @@ class ConstantPad(Op):
     name = "ConstantPadNd"
 
     def forward(self, x, pairs, value):
-        out = memory.empty(tuple([n + a + b for n, (a, b) in zip(x.shape, pairs)]), x.dtype)
-        out.fill(value)
-        inside = tuple([slice(max(a, 0), m - max(b, 0)) for m, (a, b) in zip(out.shape, pairs)])
-        taken = tuple([slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, pairs)])
-        out[inside] = x[taken]
-        return out
+        return kernels.padded(x, pairs, value)
 
     def backward(self, node, grad):
         pairs, _ = node.attrs
@@ -50,20 +44,10 @@ class OwnPad(Op):
     name = "OwnPad"
 
     def forward(self, x, pairs, mode):
-        return framed(x, [_places(mode, n, a, b) for n, (a, b) in zip(x.shape, pairs)])
+        return kernels.own_entries(x, pairs, mode)
 
     def backward(self, node, grad):
         return apply(OWN_PAD_BACKWARD, (grad,), (node.layouts[0].shape, *node.attrs))
-
-
-@lru_cache(256)
-def _places(mode: str, n: int, a: int, b: int) -> np.ndarray:
-    """Which entry of an axis of n stands at every place of the padded one."""
-    places = np.arange(-a, n + b)
-    if mode == "reflect":
-        places = np.abs(places)
-        return np.minimum(places, 2 * (n - 1) - places)
-    return np.clip(places, 0, n - 1) if mode == "replicate" else places % n
 
 
 class OwnPadBackward(Op):
@@ -72,36 +56,13 @@ class OwnPadBackward(Op):
     name = "OwnPadBackward"
 
     def forward(self, grad, shape, pairs, mode):
-        grad = grad.copy()
-        inside = _inside(shape, pairs)
-        for d in range(len(shape)):
-            lines = np.moveaxis(grad[inside[:d]], d, 0)
-            for place, source in reversed(_sources(mode, shape[d], *pairs[d])):
-                part = lines[place]
-                lines[source] += part.sum(0, keepdims=True) if mode == "replicate" else part
-        return grad[inside]
+        return kernels.own_entries_adjoint(grad, shape, pairs, mode)
 
     def backward(self, node, grad):
         return apply(OWN_PAD, (grad,), node.attrs[1:])
 
 
 OWN_PAD, OWN_PAD_BACKWARD = OwnPad(), OwnPadBackward()
-
-
-def _inside(shape, pairs) -> tuple[slice, ...]:
-    return tuple([slice(a, a + n) for n, (a, _) in zip(shape, pairs)])
-
-
-def _sources(mode: str, n: int, a: int, b: int) -> list[tuple[slice, slice]]:
-    """Where along an axis of n entries, which stand from a on, entries are put, and from where."""
-    end = a + n
-    before, after = {
-        "reflect": (slice(2 * a, a, -1), slice(end - 2, end - 2 - b if b < end - 1 else None, -1)),
-        "replicate": (slice(a, a + 1), slice(end - 1, end)),
-        "circular": (slice(n, n + a), slice(a, a + b)),
-    }[mode]
-    return [pair for pair, count in (((slice(0, a), before), a), ((slice(end, end + b), after), b))
-            if count]
 
 
 MODES = ("constant", "reflect", "replicate", "circular")
@@ -208,7 +169,7 @@ def _own_entries(x: Tensor, sides: tuple[int, ...], pairs, mode: str) -> Tensor:
 def _cut(x: Tensor, d: int, n: int, a: int, b: int, mode: str) -> Tensor:
     """An axis of which a negative number of entries is added; a reflected one is finished here."""
     if mode == "reflect":
-        return index_select(x, d, from_numpy(_places(mode, n, a, b)))
+        return index_select(x, d, from_numpy(places(mode, n, a, b)).to(x.device))
     start = max(-a, 0)
     return narrow(x, d, start, n - start - max(-b, 0))
 

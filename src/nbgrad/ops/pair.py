@@ -67,7 +67,8 @@ class Pair:
 
 
 def _launch(made: Plan) -> tuple:
-    return made.run, maker(made.size, made.layouts[0].device), made.size, made.np_dtypes[0], made.layouts[0]
+    own = made.layouts[0]
+    return made.run, maker(made.size, own.device), made.size, made.np_dtypes[0], own
 
 
 def pair_of(row: Row, numbers: int) -> Pair | Literal[False]:

@@ -37,7 +37,7 @@ class MaxPool(Op):
         return (-2,)
 
     def backward(self, node, grad, _):
-        return apply(SCATTER, (grad, saved(node)[-2]), (node.layouts[0].shape,))
+        return apply(SCATTER, (grad, saved(node)[-2]), (node.layouts[0].shape, node.attrs))
 
 
 class LineMax(Op):
@@ -50,33 +50,36 @@ class LineMax(Op):
 
 
 class Scatter(Op):
-    """Entries added at their places in planes or volumes of zeros."""
+    """Entries added at their places in planes or volumes of zeros.
+
+    attrs (shape, rules of the pooling that gave the places, or None)
+    """
 
     name = "MaxPool2DWithIndicesBackward"
 
-    def forward(self, gy, places, x_shape):
-        return kernels.max_pool_scatter(gy, places, x_shape)
+    def forward(self, gy, places, x_shape, rules):
+        return kernels.max_pool_scatter(gy, places, x_shape, rules)
 
     def saves(self, needs, attrs):
         return (1,)
 
     def backward(self, node, grad):
-        return apply(GATHER, (grad, saved(node)[1])), None
+        return apply(GATHER, (grad, saved(node)[1]), node.attrs[1:]), None
 
 
 class Gather(Op):
-    """The entries of planes or volumes at given places."""
+    """The entries of planes or volumes at given places; attrs (rules,) as Scatter's."""
 
     name = "Gather"
 
-    def forward(self, x, places):
+    def forward(self, x, places, rules):
         return kernels.max_pool_gather(x, places)
 
     def saves(self, needs, attrs):
         return (1,)
 
     def backward(self, node, grad):
-        return apply(SCATTER, (grad, saved(node)[1]), (node.layouts[0].shape,)), None
+        return apply(SCATTER, (grad, saved(node)[1]), (node.layouts[0].shape, *node.attrs)), None
 
 
 class AvgPool(Op):

@@ -8,6 +8,7 @@ import numpy as np
 
 from nbgrad import dtypes, printing
 from nbgrad.engine.saved import Counter
+from nbgrad.kernels import memory
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops import arrange, shape
 from nbgrad.tensor import AccumulateGrad, Tensor
@@ -51,7 +52,8 @@ def _repr(self: Tensor) -> str:
     node = self.grad_fn
     return printing.format_tensor(
         self._values(), dtype_suffix=None if own in shown else f"dtype={own!r}",
-        device_suffix=f"device='{self.device}'" if self.is_cuda else None, grad_fn=None if node is None else node.name(),
+        device_suffix=f"device='{self.device}'" if self.is_cuda else None,
+        grad_fn=None if node is None else node.name(),
         requires_grad=self.requires_grad)
 
 
@@ -92,7 +94,8 @@ def _deepcopy(self: Tensor, memo: dict) -> Tensor:
             "because of a torch.nn.utils.weight_norm usage, see "
             "https://github.com/pytorch/pytorch/pull/103001")
     # Tensors that share memory share it afterwards, and with it the counter of writes.
-    data, counter = memo.setdefault(id(self._data), (self._data.copy(), Counter()))
+    data, counter = memo.get(id(self._data)) or memo.setdefault(
+        id(self._data), (memory.on(self.device).copied(self._data), Counter()))
     made = memo[id(self)] = _over(type(self), data, self._layout)
     made._counter = counter
     made.requires_grad_(self.requires_grad)

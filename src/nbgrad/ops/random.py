@@ -7,11 +7,11 @@ import numpy as np
 from nbgrad import dtypes
 from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
-from nbgrad.kernels.layout import Layout, layout
+from nbgrad.kernels.layout import Layout
 from nbgrad.ops import draw
 from nbgrad.ops.apply import apply
 from nbgrad.ops.axis_order import like
-from nbgrad.ops.create import shape_of
+from nbgrad.ops.create import here, shape_of
 from nbgrad.ops.dims import whole
 from nbgrad.ops.factory import default, factory
 from nbgrad.ops.family import expect_float, expect_tensor
@@ -22,13 +22,14 @@ from nbgrad.ops.out import with_out
 from nbgrad.tensor import Tensor
 
 kernels = Twins("random")
+contiguous, copied = Twins("layouts").contiguous, Twins("layouts").copied
 cumsum = Twins("scan").cumsum
 search = Twins("search").search
 
 
 def _filled(fill, own: Layout, *arguments) -> Tensor:
     """A tensor of a layout whose memory is filled with random numbers."""
-    data = memory.empty(own.numel, own.dtype.np)
+    data = memory.on(own.device).empty(own.numel, own.dtype.np)
     fill(data, *arguments)
     return Tensor(data, own)
 
@@ -41,7 +42,7 @@ def _made(fill, kernel: str, own: Layout, generator) -> Tensor:
 @factory
 def rand(*shape, size=None, generator: Generator | None = None, dtype=None) -> Tensor:
     """Uniform numbers in [0, 1), in a shape given as numbers, a tuple or a list."""
-    own = layout(default(dtype), shape_of(shape, size, "rand"))
+    own = here(default(dtype), shape_of(shape, size, "rand"))
     return _made(draw.uniform, "check_uniform_bounds", own, generator)
 
 
@@ -54,7 +55,7 @@ def randn(*shape, size=None, generator: Generator | None = None, dtype=None) -> 
         >>> nbgrad.randn(2, 3, requires_grad=True).shape
         nbgrad.Size([2, 3])
     """
-    own = layout(default(dtype), shape_of(shape, size, "randn"))
+    own = here(default(dtype), shape_of(shape, size, "randn"))
     return _made(draw.normal, "normal_kernel_cpu", own, generator)
 
 
@@ -98,7 +99,7 @@ def randint(*args, low=None, high=None, size=None, generator: Generator | None =
         raise TypeError("randint() received an invalid combination of arguments: name `high` too")
     if given or high is None or not isinstance(size, (tuple, list)):
         raise TypeError("randint() takes (high, size) or (low, high, size), with a tuple as size")
-    own = layout(dtype or dtypes.int64, shape_of((), size, "randint"))
+    own = here(dtype or dtypes.int64, shape_of((), size, "randint"))
     return _integers(own, 0 if low is None else low, high, generator)
 
 
@@ -168,17 +169,17 @@ def _normal_of_numbers(size, mean, std, *, generator=None, dtype=None) -> Tensor
 @with_out
 def _normal_of_tensors(given: list[Tensor], mean, std, generator) -> Tensor:
     expect_float("normal_kernel_cpu", given[0]._layout)
-    if isinstance(std, Tensor) and std._layout.numel and std._array().min() < 0:
+    if isinstance(std, Tensor) and std._layout.numel and std._values().min() < 0:
         raise RuntimeError("normal expects all elements of std >= 0.0")
     own = broadcast_tensors(*[t.detach() for t in given])[0]._layout
-    dtype = own.dtype.np
+    dtype, place = own.dtype.np, take(generator, own.numel)
 
     def make(*arrays):
         parts = iter(arrays)
         m = next(parts) if isinstance(mean, Tensor) else mean
         s = next(parts) if isinstance(std, Tensor) else std
         found = memory.empty(own.shape, dtype)
-        draw.normal(found.reshape(-1), generator)
+        kernels.normal(found.reshape(-1), *place)
         found *= s
         found += m
         return found
@@ -194,14 +195,19 @@ def bernoulli(input: Tensor, p: float | None = None, *,
     if p is not None:
         return input.detach().clone().bernoulli_(p, generator=generator)
     expect_float("bernoulli_tensor_cpu_p_", input._layout)
-    draw.check_probabilities(input._array())
-    return apply(BERNOULLI, (input,), (
-        lambda x: (draw.unit(x.size, generator).reshape(x.shape) < x).astype(x.dtype),))
+    draw.check_probabilities(input)
+    place = take(generator, input._layout.numel)
+
+    def make(x):
+        found = copied(x)
+        kernels.coins(found.reshape(-1), contiguous(x).reshape(-1), *place)
+        return found
+
+    return apply(BERNOULLI, (input,), (make,))
 
 
-def _numpys(generator, n: int) -> np.random.Generator:
-    """NumPy's methods, on the numbers that a draw of n stands for."""
-    seed, offset = take(generator, n)
+def _numpys(seed: int, offset: int) -> np.random.Generator:
+    """NumPy's methods, on the numbers that a draw stands for."""
     return np.random.Generator(np.random.Philox(key=seed, counter=offset << 64))
 
 
@@ -209,11 +215,12 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Counts of events that come at the rates `input`."""
     expect_tensor("poisson", input=input)
     expect_float("poisson_cpu", input._layout)
-    rates = input._array()
+    rates = input._values()
     if rates.size and not rates.min() >= 0:
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    place = take(generator, input._layout.numel)
     return apply(POISSON, (input,), (
-        lambda x: np.asarray(_numpys(generator, x.size).poisson(x), x.dtype),))
+        lambda x: np.asarray(_numpys(*place).poisson(np.asarray(x)), x.dtype),))
 
 
 def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
@@ -225,11 +232,12 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
                              f"{t._layout.dtype.legacy}")
     if count._layout.dtype is not prob._layout.dtype:
         raise RuntimeError("Binomial expects count and prob to have the same dtype")
-    draw.check_probabilities(prob._array())
-    if count._layout.numel and not count._array().min() >= 0:
+    draw.check_probabilities(prob)
+    if count._layout.numel and not count._values().min() >= 0:
         raise RuntimeError("binomial: counts must not be negative")
+    place = take(generator, max(count._layout.numel, prob._layout.numel))
     return apply(BINOMIAL, (count, prob), (lambda n, p: np.asarray(
-        _numpys(generator, max(n.size, p.size)).binomial(n.astype(np.int64), p), p.dtype),))
+        _numpys(*place).binomial(n.astype(np.int64), p), p.dtype),))
 
 
 @with_out
@@ -241,11 +249,11 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     if input._layout.dtype.category != 2:
         raise RuntimeError("multinomial only supports floating-point dtypes for input, got: "
                            f"{input._layout.dtype.legacy}")
-    weights = input._array()
+    weights = input._values()
     _check_weights(weights, count, replacement)
     rows = np.ascontiguousarray(np.atleast_2d(weights))
     places = (_repeated if replacement else _different)(rows, count, generator)
-    return wrap(places.reshape(*weights.shape[:-1], count))
+    return wrap(places.reshape(*weights.shape[:-1], count)).to(input.device)
 
 
 def _repeated(rows: np.ndarray, count: int, generator) -> np.ndarray:

@@ -16,7 +16,8 @@ from nbgrad.formulas.expr import free, mul, var
 from nbgrad.formulas.reductions import TABLE
 from nbgrad.formulas.row import Row
 from nbgrad.kernels import reductions as kernels
-from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.backend import Twins, contiguous
+from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.kernels.memory import maker, on
@@ -79,11 +80,11 @@ def three(x: np.ndarray, reduced: tuple[int, ...]) -> tuple[np.ndarray, tuple[in
     shape = tuple(x.shape[k] for k in kept)
     n = math.prod(x.shape[k] for k in reduced)
     adjacent = not reduced or reduced[-1] - reduced[0] == len(reduced) - 1
-    if adjacent and x.flags.c_contiguous:
+    if adjacent and (x.contiguous if type(x) is DeviceArray else x.flags.c_contiguous):
         outer = math.prod(x.shape[:reduced[0]]) if reduced else x.size
         inner = math.prod(x.shape[reduced[-1] + 1:]) if reduced else 1
         return x.reshape(outer, n, inner), shape
-    moved = np.ascontiguousarray(x.transpose(*kept, *reduced))
+    moved = contiguous(x.transpose(*kept, *reduced))
     return moved.reshape(math.prod(shape), n, 1), shape
 
 
@@ -247,7 +248,7 @@ MEAN, MEAN_DIM = Reduce("mean", "Mean"), Reduce("mean", "MeanBackward1")
 PROD, AMAX, AMIN = Prod("prod", "Prod"), Reduce("amax", "Amax"), Reduce("amin", "Amin")
 MAX_ALL, MIN_ALL = Reduce("amax", "MaxBackward1"), Reduce("amin", "MinBackward1")
 ALL, ANY, COUNT = Reduce("all", "All"), Reduce("any", "Any"), Reduce("count_nonzero", "Count")
-VAR = Reduce("var", "Var")
+VAR, STD = Reduce("var", "Var"), Reduce("std", "Std")
 LOGSUMEXP = Reduce("logsumexp", "Logsumexp")
 
 
@@ -412,7 +413,7 @@ def _arg(t: Tensor, dim, keepdim: bool, largest: bool, name: str) -> Tensor:
         if t._layout.numel == 0:
             raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() "
                              "== 0. Specify the reduction dim with the 'dim' argument.")
-        found = extremum(np.ascontiguousarray(t._array()).reshape(1, -1, 1), largest)[1]
+        found = extremum(contiguous(t._array()).reshape(1, -1, 1), largest)[1]
         return wrap(found.reshape((1,) * t.dim() if keepdim else ()))
     reduced = one_axis(t, dim)
     _nonempty(t, reduced, name)
@@ -466,30 +467,6 @@ def var_(input: Tensor, dim: Dims | bool | None = None,
     input = _float_input(input, "var")
     dim, c = _correction(dim, unbiased, correction)
     return apply(VAR, (input,), (axes(input, dim), keepdim, c))
-
-
-class Std(Reduce):
-    """The square root of the variance; its gradient is 0 where it is 0, as in PyTorch."""
-
-    def run(self, inputs, attrs) -> Tensor:
-        variance = super().run(inputs, attrs)
-        np.sqrt(variance._data, out=variance._data)
-        return variance
-
-    def saves(self, needs, attrs):
-        return (0, -1)
-
-    def backward(self, node, grad):
-        reduced, _, correction = node.attrs
-        x, saved = unpack(node)
-        shape = keep(x._layout.shape, reduced)
-        y, g = reshape(_value(saved, node), shape), reshape(grad, shape)
-        n = math.prod(x._layout.shape[k] for k in reduced)
-        scale = (g / (y * (n - correction))).masked_fill(y == 0, 0)
-        return scale * (x - mean(x, reduced, True))
-
-
-STD = Std("var", "Std")
 
 
 def std(input: Tensor, dim: Dims | bool | None = None,

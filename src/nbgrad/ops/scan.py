@@ -14,18 +14,18 @@ from nbgrad.ops.scatter import ADD_AT
 from nbgrad.ops.shape import axis, cat
 from nbgrad.tensor import Tensor
 
-kernels = Twins("scan")
+kernels, layouts = Twins("scan"), Twins("layouts")
 
 
 def _three(x: np.ndarray, d: int) -> np.ndarray:
     """The array as contiguous (outer, n, inner), with axis d in the middle."""
-    return np.ascontiguousarray(x).reshape(split(x.shape, d))
+    return layouts.contiguous(x).reshape(split(x.shape, d))
 
 
 def _whole(scan, x: np.ndarray, d: int, back: bool) -> np.ndarray:
     """A scan of numbers of any dtype: ints are seen as int64."""
-    wide = x if x.dtype.kind == "f" else x.astype(np.int64, copy=False)
-    return scan(_three(wide, d), back).reshape(x.shape).astype(x.dtype, copy=False)
+    wide = x if x.dtype.kind == "f" else layouts.cast(x, np.int64)
+    return layouts.cast(scan(_three(wide, d), back).reshape(x.shape), x.dtype)
 
 
 class Scan(Op):
@@ -33,7 +33,7 @@ class Scan(Op):
 
     def run_into(self, target, others, attrs) -> None:
         array = target._array()
-        array[...] = self.forward(array, *attrs)
+        layouts.write(array, self.forward(array, *attrs))
 
 
 class Cumsum(Scan):

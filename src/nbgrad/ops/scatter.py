@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply, view
@@ -17,7 +16,7 @@ from nbgrad.ops.shape import axis, expand, reshape
 from nbgrad.ops.views import SLICE
 from nbgrad.tensor import Tensor
 
-kernels = Twins("index")
+kernels, layouts = Twins("index"), Twins("layouts")
 
 
 def long_index(idx: Tensor, name: str) -> Tensor:
@@ -34,7 +33,7 @@ def refuse(idx: np.ndarray, d: int, n: int, error: type = RuntimeError) -> None:
     """Refuse the first index that is not in an axis of n entries."""
     bad = kernels.first_out_of_range(idx, 0, n)
     if bad >= 0:
-        raise error(f"index {int(idx.reshape(-1)[bad])} is out of bounds for dimension {d} with "
+        raise error(f"index {layouts.number(idx, bad)} is out of bounds for dimension {d} with "
                     f"size {n}")
 
 
@@ -70,7 +69,7 @@ class Spread(Op):
         super().__init__()
 
     def forward(self, grad, idx, d, shape):
-        out = memory.zeros(shape, grad.dtype)
+        out = layouts.zeros(grad, shape)
         _refuse_any(idx, self.write(out, d, idx, grad), d, shape)
         return out
 
@@ -143,14 +142,14 @@ class ScatterReduce(Change):
         if how == "mean" and array.dtype == np.bool_:
             raise NotImplementedError(f"\"{self.label}\" not implemented for 'Bool'")
         if not include:
-            first = np.broadcast_to(_identity(how, array.dtype), source.shape)
-            self.join(array, first, idx, d, None)
+            first = layouts.filled(source, (), _identity(how, array.dtype))
+            self.join(array, layouts.spread(first, source.shape), idx, d, None)
         self.join(array, source, idx, d, "sum" if how == "mean" else how)
         if how == "mean":
-            count = np.full(array.shape, include, array.dtype)
-            self.join(count, np.ones(source.shape, array.dtype), idx, d, "sum")
-            count[count < 1] = 1
-            array[...] = array / count if array.dtype.kind == "f" else array // count
+            count = layouts.filled(array, array.shape, include)
+            ones = layouts.spread(layouts.filled(source, (), 1), source.shape)
+            self.join(count, ones, idx, d, "sum")
+            kernels.divide(array, count)
 
     def join(self, array, source, idx, d, how) -> None:
         """Join the source to the array, or write it where `how` is None."""
@@ -287,7 +286,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     d = axis(input, dim)
     if not own:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    if own[d] and kernels.first_out_of_range(indices._array(), 0, own[d]) >= 0:
+    if own[d] and kernels.first_out_of_range(indices._stored(), 0, own[d]) >= 0:
         indices = indices % own[d]
     both = broadcast_shapes(own[:d] + (1,) + own[d + 1:], shape[:d] + (1,) + shape[d + 1:])
     if both is None:
@@ -314,7 +313,7 @@ def _operands(run, name: str, input: Tensor, dim: int, index: Tensor, source,
     if index._layout.numel:
         _fits(own, shape, given, d, number)
         if run is into:
-            refuse(idx._array(), d, own[d])
+            refuse(idx._stored(), d, own[d])
     elif len(shape) == len(given):  # nothing is written
         shape = tuple(map(min, shape, given))
     else:

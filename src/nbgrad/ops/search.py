@@ -6,14 +6,16 @@ from typing import Literal
 
 import numpy as np
 
+from nbgrad import dtypes
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cpu.search import runs
 from nbgrad.ops.op import wrap
+from nbgrad.ops.scatter import gather
 from nbgrad.ops.shape import axis
 from nbgrad.tensor import Tensor
 
+kernels, layouts = Twins("search"), Twins("layouts")
 first_out_of_range = Twins("index").first_out_of_range
-search = Twins("search").search
-sort = Twins("sort").sort
 
 
 def searchsorted(sorted_sequence: Tensor, input, *, out_int32: bool = False, right: bool = False,
@@ -37,8 +39,7 @@ def searchsorted(sorted_sequence: Tensor, input, *, out_int32: bool = False, rig
     if side == "left" and right:
         raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got "
                            "side of left while right was True")
-    bounds, (values, shape) = sorted_sequence._array(), _values(input, sorted_sequence)
-    own = bounds.shape
+    own, shape = sorted_sequence._layout.shape, input._layout.shape if isinstance(input, Tensor) else ()
     if not own:
         raise RuntimeError("torch.searchsorted(): boundaries tensor should have positive "
                            "dimension, but got 0 dimension")
@@ -51,34 +52,34 @@ def searchsorted(sorted_sequence: Tensor, input, *, out_int32: bool = False, rig
             "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
             "dimensions of boundaries tensor and input value tensor must match, but we got "
             f"boundaries tensor {list(own)} and input value tensor {list(shape)}")
-    if sorter is not None:
-        bounds = _in_order(bounds, sorter)
-    places = search(bounds.reshape(-1, own[-1]) if bounds.size else np.empty((1, 0), bounds.dtype),
-                    values.reshape(-1), right or side == "right").reshape(shape)
-    return wrap(places.astype(np.int32) if out_int32 else places)
+    bounds = sorted_sequence if sorter is None else _in_order(sorted_sequence, sorter)
+    rows = (bounds._layout.numel // own[-1], own[-1]) if bounds._layout.numel else (1, 0)
+    places = kernels.search(layouts.contiguous(bounds._array()).reshape(rows),
+                            layouts.contiguous(_values(input, bounds)._array()).reshape(-1),
+                            right or side == "right").reshape(shape)
+    return wrap(layouts.cast(places, np.int32) if out_int32 else places)
 
 
-def _values(input, like: Tensor) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The values to look for, which may be one number, and their shape."""
+def _values(input, like: Tensor) -> Tensor:
+    """The values to look for, which may be one number."""
     if isinstance(input, Tensor):
-        return input._array(), input._layout.shape
-    kind = np.float64 if isinstance(input, float) and like._layout.dtype.category < 2 \
-        else like._layout.dtype.np
-    return np.array(input, kind), ()
+        return input
+    whole = isinstance(input, float) and like._layout.dtype.category < 2
+    return like.new_full((), input, dtype=dtypes.float64 if whole else like._layout.dtype)
 
 
-def _in_order(bounds: np.ndarray, sorter: Tensor) -> np.ndarray:
-    order = sorter._array()
-    if order.shape != bounds.shape:
+def _in_order(bounds: Tensor, sorter: Tensor) -> Tensor:
+    own, order = bounds._layout, sorter._layout
+    if order.shape != own.shape:
         raise RuntimeError("torch.searchsorted(): boundary and sorter must have the same size, but "
-                           f"got boundary tensor {list(bounds.shape)} and got sorter tensor "
+                           f"got boundary tensor {list(own.shape)} and got sorter tensor "
                            f"{list(order.shape)}")
-    if order.dtype != np.int64:
+    if order.dtype is not dtypes.int64:
         raise RuntimeError("torch.searchsorted(): sorter must be a tensor of long dtype but got "
-                           f"dtype {sorter._layout.dtype.legacy}")
-    if first_out_of_range(order, 0, bounds.shape[-1]) >= 0:
+                           f"dtype {order.dtype.legacy}")
+    if first_out_of_range(sorter._array(), 0, own.shape[-1]) >= 0:
         raise RuntimeError("torch.searchsorted(): sorter index out of range")
-    return np.take_along_axis(bounds, order, -1)
+    return gather(bounds.detach(), -1, sorter)
 
 
 def bucketize(input, boundaries: Tensor, *, out_int32: bool = False,
@@ -103,45 +104,41 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
         >>> nbgrad.unique(nbgrad.tensor([3, 1, 3]))
         tensor([1, 3])
     """
-    x = input._array()
     if dim is not None:
         d = axis(input, dim)
+        x = input.detach().cpu()._array()
         values, inverse, counts = np.unique(x, return_inverse=True, return_counts=True, axis=d)
-        return _chosen(values, inverse.reshape(-1), counts, return_inverse, return_counts)
-    values, places = (a.reshape(-1) for a in sort(np.ascontiguousarray(x).reshape(1, -1), False))
-    starts, ranks, counts = _runs(values[1:] != values[:-1], values.size)
-    inverse = np.empty(values.size, np.int64)
-    inverse[places] = ranks
-    return _chosen(values[starts], inverse.reshape(x.shape), counts, return_inverse, return_counts)
+        return _chosen(input, (values, inverse.reshape(-1), counts), return_inverse, return_counts)
+    x = input._array()
+    values, inverse, counts = kernels.distinct(layouts.contiguous(x).reshape(-1))
+    return _chosen(input, (values, inverse.reshape(x.shape), counts), return_inverse, return_counts)
 
 
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False,
                        dim: int | None = None):
     """The entries, or the parts along `dim`, that differ from the one before."""
-    x = input._array()
-    d = 0 if dim is None else axis(input, dim)
-    lines = np.moveaxis(x.reshape(-1) if dim is None else np.atleast_1d(x), d, 0)
+    if dim is None:
+        x = input._array()
+        values, inverse, counts = kernels.consecutive(layouts.contiguous(x).reshape(-1))
+        return _chosen(input, (values, inverse.reshape(x.shape), counts), return_inverse, return_counts)
+    d = axis(input, dim)
+    lines = np.moveaxis(np.atleast_1d(input.detach().cpu()._array()), d, 0)
     differ = (lines[1:] != lines[:-1]).any(tuple(range(1, lines.ndim)))
-    starts, inverse, counts = _runs(differ, len(lines))
+    starts, inverse, counts = runs(differ, len(lines))
     values = np.moveaxis(lines[starts], 0, d)
-    inverse = inverse.reshape(x.shape) if dim is None else inverse
-    return _chosen(values, inverse, counts, return_inverse, return_counts)
+    return _chosen(input, (values, inverse, counts), return_inverse, return_counts)
 
 
-def _runs(differ: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where runs of equals start, the number of each entry's run, and how long they are."""
-    first = np.concatenate([np.ones(min(n, 1), bool), differ])
-    starts = np.flatnonzero(first)
-    return starts, np.cumsum(first) - 1, np.diff(starts, append=n)
-
-
-def _chosen(values, inverse, counts, return_inverse: bool, return_counts: bool):
-    found = [wrap(values)]
+def _chosen(input: Tensor, found, return_inverse: bool, return_counts: bool):
+    """What is asked for of values, inverse and counts, where the input lies."""
+    values, inverse, counts = found
+    chosen = [wrap(values)]
     if return_inverse:
-        found.append(wrap(inverse.astype(np.int64, copy=False)))
+        chosen.append(wrap(layouts.cast(inverse, np.int64)))
     if return_counts:
-        found.append(wrap(counts.astype(np.int64, copy=False)))
-    return found[0] if len(found) == 1 else tuple(found)
+        chosen.append(wrap(layouts.cast(counts, np.int64)))
+    chosen = [t.to(input.device) for t in chosen]
+    return chosen[0] if len(chosen) == 1 else tuple(chosen)
 
 
 FUNCTIONS = {"unique": unique, "unique_consecutive": unique_consecutive}

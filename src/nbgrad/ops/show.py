@@ -10,7 +10,7 @@ from nbgrad import dtypes
 from nbgrad.formulas.elementwise import TABLE
 from nbgrad.formulas.reductions import TABLE as REDUCTIONS
 from nbgrad.kernels import source
-from nbgrad.kernels.cuda import loops
+from nbgrad.kernels.cuda import loops, totals
 from nbgrad.kernels.elementwise import Spec, body
 from nbgrad.kernels.reductions import emit
 
@@ -23,9 +23,11 @@ def kernel_source(name: str, device: str = "cpu", what: str = "forward",
                          f"got {device!r}, {what!r}")
     d = dtypes.as_dtype(dtype)
     if name in REDUCTIONS and name not in TABLE:
-        if device == "cuda" or what == "backward":
-            raise ValueError(f"show({name!r}): reductions have CPU kernels, and their gradients are "
-                             "elementwise kernels")
+        if what == "backward":
+            raise ValueError(f"show({name!r}): the gradients of reductions are elementwise kernels")
+        if device == "cuda":
+            return totals.emit(REDUCTIONS[name], np.dtype(d.np), d.name, strided,
+                               32 if strided else 256, 256, 32)
         return emit(REDUCTIONS[name], np.dtype(d.np), d.name, strided, False)
     row = TABLE.get(name)
     if row is None:

@@ -12,7 +12,7 @@ from nbgrad.kernels import lapack
 from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy
+from nbgrad.ops.create import beside
 from nbgrad.ops.family import expect_float, expect_tensor, named, needs, saved
 from nbgrad.ops.matmul import matmul
 from nbgrad.ops.op import Op
@@ -193,7 +193,7 @@ class Det(Op):
         a = kept[0]
         if state.grad:
             return _last(grad * kept[-1]) * turned(apply(INVERSE, (a,)))
-        return _last(grad) * from_numpy(_cofactors(a._values())).to(a.dtype)
+        return _last(grad) * beside(a, _cofactors(a._values())).to(a.dtype)
 
 
 def _cofactors(a: np.ndarray) -> np.ndarray:
@@ -226,7 +226,7 @@ def inv_ex(A: Tensor, *, check_errors: bool = False):
     info = _info(A, inverse)
     if check_errors:
         refuse("linalg.inv_ex", info, SINGULAR)
-    return _InvEx(inverse, from_numpy(info))
+    return _InvEx(inverse, beside(A, info))
 
 
 def _info(A: Tensor, found: Tensor) -> np.ndarray:
@@ -253,7 +253,7 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
     found, info = _solved(A, B, left)
     if check_errors:
         refuse("torch.linalg.solve", info, NO_SOLUTION)
-    return _SolveEx(found, from_numpy(info))
+    return _SolveEx(found, beside(A, info))
 
 
 def _solved(A: Tensor, B: Tensor, left: bool) -> tuple[Tensor, np.ndarray]:
@@ -376,7 +376,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
                            f"{shape[-2]} by {shape[-1]} matrices")
     if n == 0:
         # joined to the graph of A, as in PyTorch
-        return A.masked_fill(A == A, 0).masked_fill(A != A, 0) + eye(shape[-1], dtype=A.dtype)
+        identity = eye(shape[-1], dtype=A.dtype, device=A.device)
+        return A.masked_fill(A == A, 0).masked_fill(A != A, 0) + identity
     if n < 0:
         A, n = inv(A), -n
     result, square = None, A
@@ -401,10 +402,10 @@ def matrix_exp(A: Tensor) -> Tensor:
         return A.clone()
     if A.dtype.half:
         return matrix_exp(A.float()).to(A.dtype)
-    largest = float(np.abs(A._array()).sum(-2).max())
+    largest = float(np.abs(A._values()).sum(-2).max())
     s = max(0, math.ceil(math.log2(largest / 5.37))) if 0 < largest < math.inf else 0
     a = A * 2.0 ** -s
-    identity = eye(A._layout.shape[-1], dtype=A.dtype)
+    identity = eye(A._layout.shape[-1], dtype=A.dtype, device=A.device)
     a2 = matmul(a, a)
     a4 = matmul(a2, a2)
     a6 = matmul(a4, a2)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-
 from nbgrad import dtypes
 from nbgrad.kernels.backend import Twins
 from nbgrad.ops.apply import apply
@@ -16,7 +14,7 @@ from nbgrad.ops.scatter import PUT_AT
 from nbgrad.ops.shape import axis, unsqueeze
 from nbgrad.tensor import Tensor
 
-kernels = Twins("sort")
+kernels, layouts = Twins("sort"), Twins("layouts")
 
 
 class Pick(Op):
@@ -29,10 +27,10 @@ class Pick(Op):
         super().__init__()
 
     def forward(self, x, d, *options):
-        moved = np.moveaxis(np.atleast_1d(x), d, -1)
+        moved = layouts.moved(x, d, -1)
         outer = moved.shape[:-1]
-        rows = np.ascontiguousarray(moved).reshape(prod(outer), moved.shape[-1])
-        found = [np.moveaxis(a.reshape(*outer, a.shape[1]), -1, d)
+        rows = layouts.contiguous(moved).reshape(prod(outer), moved.shape[-1])
+        found = [layouts.contiguous(layouts.moved(a.reshape(*outer, a.shape[1]), -1, d))
                  for a in self.choose(rows, *options)]
         return tuple(found if x.shape else [a.reshape(()) for a in found])
 
@@ -48,7 +46,8 @@ class Kthvalue(Pick):
 
     def forward(self, x, d, k, keep):
         found = super().forward(x, d, k)
-        return found if keep or not x.shape else tuple([a.squeeze(d) for a in found])
+        return found if keep or not x.shape else tuple(
+            [a.reshape(x.shape[:d] + x.shape[d:][1:]) for a in found])
 
     def backward(self, node, grad, _):
         d, _k, keep = node.attrs
@@ -58,12 +57,8 @@ class Kthvalue(Pick):
         return apply(PUT_AT, (grad, at), (d, shape))
 
 
-def _ranked(rows: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
-    return tuple([a[:, k - 1:k] for a in kernels.sort(rows, False)])
-
-
 SORT, STABLE = Pick("SortBackward0", kernels.sort), Pick("SortBackward1", kernels.sort)
-TOPK, KTHVALUE = Pick("Topk", kernels.top), Kthvalue("Kthvalue", _ranked)
+TOPK, KTHVALUE = Pick("Topk", kernels.top), Kthvalue("Kthvalue", kernels.ranked)
 _KTHVALUE = named("kthvalue")
 
 

@@ -30,7 +30,7 @@ def _check_divisor(name: str, input, other) -> None:
 
 
 def all_nonzero(t: Tensor) -> bool:
-    return bool(np.all(t._array()))
+    return bool(np.all(t._values()))
 
 
 def _checked(name: str, function):
@@ -427,6 +427,9 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have one shape and the same entries."""
     expect_tensor("equal", input=input, other=other)
+    if input._layout.device is not other._layout.device:
+        raise RuntimeError("Expected all tensors to be on the same device, but found at least two "
+                           f"devices, {input.device} and {other.device}!")
     return input._layout.shape == other._layout.shape and bool(
         np.array_equal(input._values(), other._values()))
 

@@ -55,16 +55,7 @@ class Middle(Kthvalue):
     """The lower of the middle entries along an axis, and its place; NaN comes first or not at all."""
 
     def __init__(self, name: str, skip: bool) -> None:
-        super().__init__(name, lambda rows, _: _middle(rows, skip))
-
-
-def _middle(rows: np.ndarray, skip: bool) -> tuple[np.ndarray, np.ndarray]:
-    values, places = kernels.sort(rows, False)
-    n = rows.shape[1]
-    nans = np.isnan(rows).sum(1) if rows.dtype.kind == "f" else np.zeros(len(rows), np.int64)
-    at = np.maximum(n - nans - 1, 0) // 2 if skip else np.where(nans > 0, n - nans, (n - 1) // 2)
-    at = at[:, None]
-    return np.take_along_axis(values, at, 1), np.take_along_axis(places, at, 1)
+        super().__init__(name, lambda rows, _: kernels.middle(rows, skip))
 
 
 MEDIAN, NANMEDIAN = Middle("MedianBackward1", False), Middle("NanmedianBackward1", True)
@@ -118,18 +109,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False):
     return _median("nanmedian", input, dim, keepdim)
 
 
-def _commonest(rows: np.ndarray, _: int) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest of the commonest entries of each row, and its last place."""
-    values, places = kernels.sort(rows, False)
-    n = rows.shape[1]
-    starts = np.ones(values.shape, bool)
-    starts[:, 1:] = values[:, 1:] != values[:, :-1]
-    first = np.maximum.accumulate(np.where(starts, np.arange(n), 0), 1)
-    at = np.argmax(np.arange(n) - first, 1)[:, None]
-    return np.take_along_axis(values, at, 1), np.take_along_axis(places, at, 1)
-
-
-MODE = Kthvalue("Mode", _commonest)
+MODE = Kthvalue("Mode", lambda rows, _: kernels.commonest(rows))
 
 
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False):
@@ -162,7 +142,7 @@ def _quantile(name: str, input: Tensor, q, dim, keepdim: bool, interpolation: st
     if interpolation not in _WEIGHTS:
         raise RuntimeError(f"{name}() interpolation must be one of linear, lower, higher, midpoint "
                            f"or nearest, but got {interpolation}")
-    places = q.detach()._array()
+    places = q._values()
     if places.size and not (places.min() >= 0 and places.max() <= 1):
         raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
     rank = input.dim()
@@ -380,7 +360,7 @@ def _check_weights(name: str, w: Tensor, count: int) -> None:
     if w.numel() != count:
         raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations "
                            f"in the input but got {w.numel()} != {count}")
-    if count and bool((w.detach()._array() < 0).any()):
+    if count and bool((w._values() < 0).any()):
         raise RuntimeError(f"cov(): {name} cannot be negative")
 
 

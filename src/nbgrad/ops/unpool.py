@@ -29,7 +29,7 @@ class MaxUnpool(Op):
         return (1,)
 
     def backward(self, node, grad):
-        return apply(GATHER, (grad, saved(node)[1])), None
+        return apply(GATHER, (grad, saved(node)[1]), (None,)), None
 
 
 UNPOOL = {n: MaxUnpool(f"MaxUnpool{n}D") for n in (2, 3)}
@@ -84,7 +84,7 @@ def _max_unpool(rank: int, x: Tensor, indices: Tensor, kernel, stride, padding, 
 
 
 def _check_places(indices: Tensor, size: tuple[int, ...]) -> None:
-    places = indices._array()
+    places = indices._values()
     if places.size:
         for found in (int(places.min()), int(places.max())):
             if not 0 <= found < prod(size):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 
+from nbgrad.devices import CPU
 from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.launch import remember
-from nbgrad.kernels.layout import Layout, collapse, contiguous_strides, layout
+from nbgrad.kernels.layout import Layout, collapse, common, contiguous_strides, layout
 from nbgrad.ops.apply import apply, record, view
 from nbgrad.ops.elementwise import reduce_to, write
 from nbgrad.ops.op import Op, node_class, wrap
 from nbgrad.tensor import Tensor
 
-add_flat = Twins("index").add_flat
+add_window = Twins("index").add_window
 
 Window = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -225,15 +227,11 @@ class AsStridedBackward(Op):
         base, shape, strides, offset = attrs
         end = 1 + offset + sum((n - 1) * s for n, s in zip(shape, strides)) if 0 not in shape else 0
         lead = max(-offset, 0)
-        storage = memory.zeros(lead + max(base.span, end), base.dtype.np)
-        places = np.full(shape, lead + offset, np.int64)
-        for axis, (n, s) in enumerate(zip(shape, strides)):
-            places += (np.arange(n) * s).reshape((n,) + (1,) * (len(shape) - 1 - axis))
-        add_flat(storage, places.reshape(-1), np.ascontiguousarray(grad._array()).reshape(-1))
-        whole = Tensor(storage, layout(base.dtype, base.shape, base.strides, lead))
+        storage = add_window(grad._array(), lead + max(base.span, end), shape, strides, lead + offset)
+        whole = Tensor(storage, layout(base.dtype, base.shape, base.strides, lead, base.device))
         if storage.size == base.numel and base.dense:
             return whole
-        return Tensor(whole._array().reshape(-1).copy(), layout(base.dtype, base.shape))
+        return CONTIGUOUS.run((whole,), ())
 
     def backward(self, node, grad):
         base, shape, strides, offset = node.attrs
@@ -330,12 +328,21 @@ class Cat(Op):
 
     def run(self, inputs, attrs) -> Tensor:
         (dim,) = attrs
+        if inputs[0]._layout.device is not CPU:
+            return self._on_device(inputs, dim)
         arrays = [t._array() for t in inputs]
         parts = [a for a in arrays if a.shape != (0,)] or arrays[:1]
         shape = list(parts[0].shape)
         shape[dim] = sum([a.shape[dim] for a in parts])
         out = memory.empty(tuple(shape), parts[0].dtype)
         return wrap(np.concatenate(parts, axis=dim, out=out))
+
+    def _on_device(self, inputs, dim) -> Tensor:
+        parts = [t for t in inputs if t._layout.shape != (0,)] or list(inputs[:1])
+        ends = [0, *accumulate([t._layout.shape[dim] for t in parts])]
+        shape = list(parts[0]._layout.shape)
+        shape[dim] = ends[-1]
+        return _written(parts, shape, [(SLICE, (dim, a, b - a, 1)) for a, b in pairwise(ends)])
 
     def backward(self, node, grad):
         (dim,) = node.attrs
@@ -355,13 +362,28 @@ class Stack(Op):
     name = "Stack"
 
     def run(self, inputs, attrs) -> Tensor:
-        return wrap(np.stack([t._array() for t in inputs], axis=attrs[0]))
+        (dim,) = attrs
+        if inputs[0]._layout.device is CPU:
+            return wrap(np.stack([t._array() for t in inputs], axis=dim))
+        shape = list(inputs[0]._layout.shape)
+        shape.insert(dim, len(inputs))
+        return _written(inputs, shape, [(SELECT, (dim, k)) for k in range(len(inputs))])
 
     def backward(self, node, grad):
         (dim,) = node.attrs
         return tuple([None if following is None
                       else reduce_to(view(SELECT, grad, (dim, k)), own)
                       for k, (following, own) in enumerate(zip(node.next, node.layouts))])
+
+
+def _written(parts, shape, windows) -> Tensor:
+    """A tensor of this shape on a device, each part written into the window that a view op opens."""
+    place = common(*[t._layout for t in parts])
+    own = layout(parts[0]._layout.dtype, tuple(shape), device=place)
+    out = Tensor(memory.on(place).empty(own.numel, own.dtype.storage), own)
+    for t, (op, attrs) in zip(parts, windows):
+        write(out._data, op.run((out,), attrs)._layout, t)
+    return out
 
 
 CAT, STACK = Cat(), Stack()

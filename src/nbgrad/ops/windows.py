@@ -36,7 +36,8 @@ def view_dtype(t: Tensor, dtype: DType) -> Tensor:
         strides, offset = [s // more for s in strides[:-1]] + [1], offset // more
     size = t._data.nbytes // dtype.itemsize * dtype.itemsize
     data = t._data.view(np.uint8)[:size].view(dtype.storage)
-    made = Tensor(data, layout(dtype, tuple(shape), tuple(strides), offset))
+    made = Tensor(data, layout(dtype, tuple(shape), tuple(strides), offset,
+                               t._layout.device))
     made._counter = t._count()
     return made
 

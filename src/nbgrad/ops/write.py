@@ -66,7 +66,8 @@ def to(input: Tensor, *args, dtype=None, device=None, non_blocking: bool = False
        copy: bool = False, memory_format=None) -> Tensor:
     """The tensor in another dtype or on another device: `to(dtype)`, `to(device)`, `to(other)`.
 
-    The tensor itself is returned where nothing changes and `copy` is false.
+    The tensor itself is returned where nothing changes and `copy` is false. With `non_blocking`, a
+    copy from pinned memory to a CUDA device, or from there into new pinned memory, is not waited for.
     """
     for a in args:
         if isinstance(a, Tensor):
@@ -77,6 +78,9 @@ def to(input: Tensor, *args, dtype=None, device=None, non_blocking: bool = False
             device = a
         elif not isinstance(a, bool):
             raise TypeError(f"to() received an invalid argument: {a!r}")
+    flags = [a for a in args if a is True or a is False]
+    if flags:
+        non_blocking, copy = (*flags, copy)[:2]
     place = input._layout.device if device is None else resolve(device)
     target = input._layout.dtype if dtype is None else dtypes.as_dtype(dtype)
     if target is not input._layout.dtype:
@@ -113,7 +117,11 @@ class Copy(Op):
         if source._data is target._data and own is not other:
             source = source.detach().clone()
         if other.device is not own.device:
-            source = apply(TO_DEVICE, (source,), (own.device, True))
+            wait = not attrs
+            same = (own.dtype, own.shape) == (other.dtype, other.shape)
+            if same and own.contiguous and other.contiguous:
+                return _move(target, source, wait)
+            source = TO_DEVICE.run((source,), (own.device, wait))
         write(target._data, own, source)
 
     def backward(self, node, grad):
@@ -134,21 +142,36 @@ class Fill(Op):
         if own.device is CPU:
             target._stored()[...] = own.dtype.stored(value)
         else:
-            one = layout(own.dtype, ())
-            write(target._data, own, Tensor(np.full(1, own.dtype.stored(value), own.dtype.storage), one))
+            one = np.full(1, own.dtype.stored(value), own.dtype.storage)
+            write(target._data, own, Tensor(one, layout(own.dtype, ())))
 
     def backward(self, node, grad):
         return None if node.next[0] is None else grad.new_zeros(grad.shape)
+
+
+def _move(target: Tensor, source: Tensor, wait: bool) -> None:
+    """Copy contiguous elements from one device into those on another."""
+    own, other = target._layout, source._layout
+    to = target._data[own.offset:own.offset + own.numel]
+    given = source._data[other.offset:other.offset + other.numel]
+    if own.device is CPU:
+        memory.on(other.device).fetch(to, given, wait)
+    else:
+        memory.on(own.device).send(to, given, wait)
 
 
 COPY, FILL, ZERO = Copy(), Fill(), Fill("Zero")
 
 
 def copy_(input: Tensor, src, non_blocking: bool = False) -> Tensor:
-    """Write the elements of `src`, broadcast and converted, in place."""
+    """Write the elements of `src`, broadcast and converted, in place.
+
+    Args:
+        non_blocking: do not wait for a copy between a CUDA device and pinned memory.
+    """
     if not isinstance(src, Tensor):
         return fill_(input, src)
-    return apply_(COPY, input, (src,))
+    return apply_(COPY, input, (src,), (True,) if non_blocking else ())
 
 
 def fill_(input: Tensor, value) -> Tensor:

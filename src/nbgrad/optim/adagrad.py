@@ -39,7 +39,7 @@ class Adagrad(Optimizer):
                 self._start(p, group)
 
     def _start(self, p: Tensor, group: dict[str, Any]) -> None:
-        self.state[p] = {"step": tensor(0.0), "sum": p.new_full(
+        self.state[p] = {"step": tensor(0.0, device="cpu"), "sum": p.new_full(
             p.shape, float(group["initial_accumulator_value"]))}
 
     def update(self, p: Tensor, group: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ class NAdam(Optimizer):
         t, apart = advance(state), group["decoupled_weight_decay"]
         mu, after = [beta1 * (1 - 0.5 * 0.96 ** (k * group["momentum_decay"])) for k in (t, t + 1)]
         if "mu_product" not in state:
-            state["mu_product"] = tensor(1.0)
+            state["mu_product"] = tensor(1.0, device="cpu")
         product = state["mu_product"]
         product.data.mul_(mu)
         done = float(product)

@@ -9,10 +9,12 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any
 
+from nbgrad.devices import CPU
 from nbgrad.engine.mode import enable_grad, no_grad
 from nbgrad.engine.provenance import here
 from nbgrad.formulas.updates import Update
 from nbgrad.kernels import updates
+from nbgrad.kernels.layout import common
 from nbgrad.ops.create import tensor
 from nbgrad.tensor import Tensor
 
@@ -33,6 +35,7 @@ class Optimizer:
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         self.steps = 0  # lr_scheduler asks whether any was made
+        self._waiting: dict[tuple, list] = {}  # vectors of parameters on a device, for each step
         self._writer: Any = None  # what messages call the last step, and the line that made it
         groups = list(params)
         if not groups:
@@ -84,6 +87,7 @@ class Optimizer:
                 params = [p for p in group["params"] if p.grad is not None]
                 if params:
                     self.update_all(params, group)
+                    self._finish()
         self.steps += 1
         return loss
 
@@ -97,7 +101,10 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def run(self, row: Update, p: Tensor, scalars: tuple[float, ...]) -> None:
-        """Run the row of a step on `p`, its gradient and its states, in place."""
+        """Run the row of a step on `p`, its gradient and its states, in place.
+
+        On a CUDA device that is done for many parameters together, once all of a group are known.
+        """
         own = p._layout
         tensors, arrays = [p], [p._data]
         if row.states:
@@ -120,9 +127,18 @@ class Optimizer:
                 _step(row, tensors, scalars)
                 break
         else:
-            updates.step_flat(row, arrays, scalars)
+            if own.device is CPU:
+                updates.step_flat(row, arrays, scalars)
+            else:
+                self._waiting.setdefault((row, own.dtype, scalars), []).append(arrays)
         counter.count += 1
         counter.writer = self._writer
+
+    def _finish(self) -> None:
+        """Take the steps of parameters on a device that `run` was asked for."""
+        while self._waiting:
+            (row, _, scalars), parameters = self._waiting.popitem()
+            updates.step_many(row, parameters, scalars)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or fill them with zeros."""
@@ -143,7 +159,7 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict()` of an optimizer over parameters in the same order.
 
-        States are copied and take the dtype of their parameter.
+        States are copied and take the dtype and the device of their parameter.
         """
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
@@ -218,7 +234,7 @@ def advance(state: dict[str, Any]) -> float:
     """Count one more step of a parameter; returns their number."""
     step = state.get("step")
     if step is None:
-        step = state["step"] = tensor(0.0)
+        step = state["step"] = tensor(0.0, device="cpu")
     if type(step) is not Tensor:  # a number, as PyTorch once kept it
         state["step"] = step + 1
         return float(step + 1)
@@ -236,15 +252,21 @@ def _copied(name: str, value: Any, p: Tensor | None) -> Any:
     if not isinstance(value, Tensor):
         return deepcopy(value)
     copy = value.detach().clone()
-    if p is not None and name != "step" and copy.is_floating_point():
-        copy = copy.to(p.dtype)
+    if name in ("step", "mu_product"):  # numbers, which the host computes with
+        return copy.cpu()
+    if p is not None:
+        copy = copy.to(p.device, p.dtype if copy.is_floating_point() else None)
     return copy
 
 
 def _step(row: Update, tensors: list[Tensor], scalars: tuple[float, ...]) -> None:
     """Run a row on tensors of any layout; 16-bit floats, all but the gradient, by way of float32."""
     wide = [t.detach().float() if t._layout.dtype.half else t for t in tensors]
-    updates.step(row, [t._array() for t in wide], scalars)
+    if common(*[t._layout for t in tensors]) is CPU:
+        updates.step(row, [t._array() for t in wide], scalars)
+    else:
+        wide = [t.detach().contiguous() for t in wide]
+        updates.step_many(row, [[t._array().reshape(-1) for t in wide]], scalars)
     for t, moved in zip(tensors[:-1], wide):
-        if moved is not t:
+        if moved._data is not t._data:
             t.data.copy_(moved)

@@ -26,7 +26,7 @@ from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
 
 #: Numbers in a window, at most.
-WINDOW = 160
+WINDOW = 192
 _PIXELS = 1024  # of a task, about
 
 

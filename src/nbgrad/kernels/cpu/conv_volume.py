@@ -3,20 +3,28 @@
 The kd planes that a window meets are taken for channels of one picture: x (N, C, D, H, W) becomes
 (N * OD, C * kd, H, W), and the weight (O, C / groups, kd, kh, kw) is one for that as it lies.
 Windows of one pixel, kh = kw = 1, are left where they are: (N, C, D, H * W) is a picture too.
+With few outputs the volume itself is left where it is, see `conv_volume_direct`; the gradient to the
+input is then made of such convolutions, one for each residue of a pixel modulo the stride.
 
 stride, padding and dilation are triples, and padding six numbers (front, back, top, bottom, left,
 right) where the sides differ; only front, top and left matter to a gradient.
 """
 
+import math
+from itertools import chain, product
+from typing import NamedTuple
+
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu import conv, conv_direct
+from nbgrad.kernels.cpu import conv, conv_volume_direct
 from nbgrad.kernels.cpu.columns import taps
+from nbgrad.kernels.cpu.tasks import each, launch
+from nbgrad.kernels.options import inline, kernel, use_threads
 
-# Numbers in a window and outputs, at most, and pixels in a row, at least, with which planes taken for
-# channels are multiplied where they lie: more of them than in a picture pays here.
-_WINDOW, _OUTPUTS, _WIDTH = 512, 64, 16
+# Numbers in a window and outputs, at most, and pixels in a row, at least, with which a volume is
+# multiplied where it lies: more of them than in a picture pays here.
+_WINDOW, _OUTPUTS, _WIDTH = 1024, 64, 8
 
 
 def _size(n, kernel, stride, before, after, dilation):
@@ -91,57 +99,88 @@ def _as_plane(w):
 
 def _direct(outputs, window, out_size, groups):
     few = 0 < outputs <= _OUTPUTS and 0 < window <= _WINDOW
-    return few and groups == 1 and out_size[0] > 0 and out_size[1] >= _WIDTH
+    return few and groups == 1 and min(out_size) > 0 and out_size[2] >= _WIDTH
 
 
-def _convolve(x, w, bias, stride, sides, dilation, groups):
-    """`conv.conv2d` of the planes that windows meet."""
-    size, before = w.shape[2:], sides[::2]
-    out_size = tuple(map(_size, x.shape[2:], size, stride, before, sides[1::2], dilation))
-    plain = size in ((1, 1), (3, 3)) and stride == (1, 1)
-    if plain or not len(x) or not _direct(len(w), w[0].size, out_size, groups):
-        return conv.conv2d(x, w, bias, stride, sides, dilation, groups)
-    y = memory.empty((len(x), len(w), *out_size), x.dtype)
-    bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    conv_direct.forward(x, w, bias, groups, (stride, dilation, before), y)
-    return y
+class _Parts(NamedTuple):
+    """How a volume is put together of parts, each of some pixels of the planes that windows met."""
+
+    planes: int  # of the volume
+    height: int
+    width: int
+    windows: int  # along the depth, of `kernel` planes, by `stride` and `dilation`
+    kernel: int
+    stride: int
+    before: int
+    dilation: int
+    high: int  # of a part: its pixel (i, j) is (top + i * down, left + j * right)
+    wide: int
+    top: int
+    down: int
+    left: int
+    right: int
 
 
-def _convolve_input(gy, w, x_shape, stride, sides, dilation, groups):
-    """`conv.conv2d_input` of them: with a stride, a convolution of gy for each residue of a pixel."""
-    axes = zip(x_shape[2:], w.shape[2:], stride, dilation, sides[::2])
-    high, wide = (list(conv.phases(*axis)) for axis in axes)
-    taps = -(-w.shape[2] // stride[0]) * -(-w.shape[3] // stride[1])
-    size = min(phase.count for phase in high), min(phase.count for phase in wide)
-    if stride == (1, 1) or not gy.size or not _direct(x_shape[1], w.shape[0] * taps, size, groups):
-        return conv.conv2d_input(gy, w, x_shape, stride, sides, dilation, groups)
-    gx, none = memory.empty(x_shape, gy.dtype), np.empty(0, gy.dtype)
-    for h in high:
-        for v in wide:
-            met = np.ascontiguousarray(w[:, :, h.taps, v.taps][:, :, ::-1, ::-1].swapaxes(0, 1))
-            if not met.size:
-                gx[:, :, h.pixels, v.pixels] = 0
-                continue
-            part = memory.empty((*x_shape[:2], h.count, v.count), gy.dtype)
-            how = (1, 1), (h.dilation, v.dilation), (h.before, v.before)
-            conv_direct.forward(gy, met, none, groups, how, part)
-            gx[:, :, h.pixels, v.pixels] = part
-    return gx
+@inline
+def _add_plane(t, g, parts, gx):
+    (planes, height, width, windows, kernel, stride, before, dilation,
+     high, wide, top, down, left, right) = parts
+    q, d, size = t // planes, t % planes, high * wide
+    sums = np.zeros(size, gx.dtype)
+    for u in range(kernel):
+        at = d + before - u * dilation
+        if at >= 0 and at % stride == 0 and at // stride < windows:
+            source = ((q * kernel + u) * windows + at // stride) * size
+            sums += g[source : source + size]
+    for i in range(high):
+        to = (t * height + top + i * down) * width + left
+        for j in range(wide):
+            gx[np.uint64(to + j * right)] = sums[np.uint64(i * wide + j)]
+
+
+@kernel
+def _add_part(loop, g, volumes, parts, gx):
+    each(loop, volumes * parts.planes, _add_plane, (g, parts, gx))
+
+
+def _phased_input(gy, w, phases, depth, gx):
+    """The gradient to the input as a convolution of gy for each residue of a pixel of a plane."""
+    n, c, *size = gx.shape
+    windows, kernel = gy.shape[2], w.shape[2]
+    turned = w.reshape(_as_plane(w.shape)).swapaxes(0, 1)[:, :, None]
+    none = np.empty(0, gy.dtype)
+    for high, wide in product(*phases):
+        met = turned[..., high.taps, wide.taps][..., ::-1, ::-1]
+        if not met.size:
+            gx[..., high.pixels, wide.pixels] = 0
+            continue
+        g = memory.empty((n, c * kernel, windows, high.count, wide.count), gy.dtype)
+        how = (1, 1, 1), (1, high.dilation, wide.dilation), (0, high.before, wide.before)
+        conv_volume_direct.forward(gy, met, none, how, g)
+        pixels = (axis.pixels.indices(gx.size)[::2] for axis in (high, wide))
+        parts = _Parts(*size, windows, kernel, *depth, high.count, wide.count, *chain(*pixels))
+        launch(_add_part, use_threads(g.size), g.reshape(-1), n * c, parts, gx.reshape(-1))
 
 
 def conv3d(x, w, bias, stride, padding, dilation, groups):
     """Convolution of x (N, C, D, H, W) and w (O, C / groups, kd, kh, kw), plus bias (O,) or None."""
     x, w, sides = np.ascontiguousarray(x), np.ascontiguousarray(w), _sides(padding)
     size = w.shape[2:]
-    windows = _size(x.shape[2], size[0], stride[0], *sides[:2], dilation[0])
     if _flat(size, stride, sides):
         rules = _line_rules(stride, sides, dilation)
         y = conv.conv2d(_rows(x), w.reshape(*w.shape[:3], 1), bias, *rules, groups)
         return y.reshape(*y.shape[:3], *x.shape[3:])
-    seen = _pictures(x, size[0], windows, stride[0], sides[0], dilation[0])
+    out_size = tuple(map(_size, x.shape[2:], size, stride, sides[::2], sides[1::2], dilation))
+    plain = size[1:] in ((1, 1), (3, 3)) and stride[1:] == (1, 1)
+    if len(x) and not plain and _direct(len(w), w[0].size, out_size, groups):
+        y = memory.empty((len(x), len(w), *out_size), x.dtype)
+        bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
+        conv_volume_direct.forward(x, w, bias, (stride, dilation, sides[::2]), y)
+        return y
+    seen = _pictures(x, size[0], out_size[0], stride[0], sides[0], dilation[0])
     rules = _plane_rules(stride, sides, dilation)
-    y = _convolve(seen, w.reshape(_as_plane(w.shape)), bias, *rules, groups)
-    return _swapped(y.reshape(x.shape[0], windows, *y.shape[1:]))
+    y = conv.conv2d(seen, w.reshape(_as_plane(w.shape)), bias, *rules, groups)
+    return _swapped(y.reshape(x.shape[0], out_size[0], *y.shape[1:]))
 
 
 def conv3d_input(gy, w, x_shape, stride, padding, dilation, groups):
@@ -153,11 +192,20 @@ def conv3d_input(gy, w, x_shape, stride, padding, dilation, groups):
         rows = n, c, d, plane[0] * plane[1]
         gx = conv.conv2d_input(_rows(gy), w.reshape(*w.shape[:3], 1), rows, *rules, groups)
         return gx.reshape(x_shape)
+    if stride[1:] != (1, 1) and gy.size:
+        axes = zip(plane, w.shape[3:], stride[1:], dilation[1:], sides[2::2])
+        phases = [list(conv.phases(*axis)) for axis in axes]
+        least = (gy.shape[2], *(min((phase.count for phase in axis), default=0) for axis in phases))
+        window = len(w) * math.prod(-(-k // s) for k, s in zip(w.shape[3:], stride[1:]))
+        if _direct(c * w.shape[2], window, least, groups):
+            gx = memory.empty(x_shape, gy.dtype)
+            _phased_input(gy, w, phases, (stride[0], sides[0], dilation[0]), gx)
+            return gx
     windows, kernel = gy.shape[2], w.shape[2]
     seen = n * windows, c * kernel, *plane
     rules = _plane_rules(stride, sides, dilation)
     w = w.reshape(_as_plane(w.shape))
-    g = _convolve_input(_merged(_swapped(gy)), w, seen, *rules, groups)
+    g = conv.conv2d_input(_merged(_swapped(gy)), w, seen, *rules, groups)
     return _pictures_adjoint(g, x_shape, kernel, windows, stride[0], sides[0], dilation[0])
 
 

@@ -229,7 +229,7 @@ _slope = kernel(_slope_loop), parallel_kernel(_slope_loop)
 
 
 @lru_cache(512)
-def _polynomials(sizes, dtype, orders, mode, align):
+def polynomials_of(sizes, dtype, orders, mode, align):
     """Coefficients [axis, tap, power] of the weights, differentiated by the coordinate."""
     found = np.zeros((len(sizes), len(_WEIGHTS[mode]), 4), dtype)
     for d, (n, order) in enumerate(zip(sizes, orders)):
@@ -247,7 +247,7 @@ def _flat(x):
 
 def _how(grid, sizes, orders, mode, padding, align):
     """What all kernels take of the options."""
-    found = _polynomials(sizes, grid.dtype, orders, mode, align)
+    found = polynomials_of(sizes, grid.dtype, orders, mode, align)
     rule = Rule(MODES.index(mode), PADDINGS.index(padding), align)
     return np.ascontiguousarray(grid), np.array(sizes), np.array(orders), found, rule
 

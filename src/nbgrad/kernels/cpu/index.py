@@ -10,9 +10,9 @@ import numpy as np
 from numba import types
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.places import columns as columns
 from nbgrad.kernels.cpu.places import first_out_of_range as first_out_of_range
-from nbgrad.kernels.cpu.places import joined as joined
-from nbgrad.kernels.cpu.places import marked as marked
+from nbgrad.kernels.cpu.places import joint_places as joint_places
 from nbgrad.kernels.cpu.places import nonzero as nonzero
 from nbgrad.kernels.cpu.places import settle as settle
 from nbgrad.kernels.cpu.softmax import split
@@ -447,6 +447,12 @@ def scatter_reduce(x, axis, idx, src, how):
     return _scatter_along(_reduce[how], x, axis, idx, src, np.ascontiguousarray)
 
 
+def divide(x, counts):
+    """x / counts in place, or what is not above it of whole numbers; a count is 1 at least."""
+    counts[counts < 1] = 1
+    x[...] = x / counts if x.dtype.kind == "f" else x // counts
+
+
 def take_flat(storage, offsets):
     """y of offsets' shape: storage[offsets], for a 1-d storage."""
     y = memory.empty(offsets.shape, storage.dtype)
@@ -467,15 +473,29 @@ def add_flat(storage, offsets, values):
     _write(lambda storage: _add_flat(storage, offsets, values), storage)
 
 
+def add_window(values, size, shape, strides, start):
+    """A storage of zeros with values added where the elements of a window lie."""
+    places = np.full(shape, start, np.int64)
+    for axis, (n, s) in enumerate(zip(shape, strides)):
+        places += (np.arange(n) * s).reshape((n,) + (1,) * (len(shape) - 1 - axis))
+    storage = memory.zeros(size, values.dtype)
+    add_flat(storage, places, values)
+    return storage
+
+
+def span(x):
+    """The least and the largest of integers, or 0 and -1 of none."""
+    return _extremes(np.ascontiguousarray(x).reshape(-1)) if x.size else (0, -1)
+
+
 def count(x, least):
     """How often each of 0, 1, .. occurs in a vector of integers, at least `least`; None if one is
     negative."""
-    x = np.ascontiguousarray(x)
-    low, high = _extremes(x) if x.size else (0, -1)
+    low, high = span(x)
     if low < 0:
         return None
     counts = memory.zeros(max(high + 1, least), np.int64)
-    _count(x, counts)
+    _count(np.ascontiguousarray(x), counts)
     return counts
 
 
@@ -485,3 +505,28 @@ def histogram(x, low, high, bins):
     kind = x.dtype.type
     _histogram(np.ascontiguousarray(x), kind(low), kind(high), counts)
     return counts
+
+
+def one_hot(idx, classes):
+    """A 1 in the place idx tells, among `classes` zeros."""
+    return (idx[..., None] == np.arange(classes)).astype(np.int64)
+
+
+def put_marked(x, mask, source):
+    """Write entries of a source one after the other where a mask is true; returns how many it marks.
+
+    Nothing is written where the source has fewer.
+    """
+    mask = np.broadcast_to(mask, x.shape)
+    marked = np.count_nonzero(mask)
+    if marked <= source.size:
+        x[mask] = source.reshape(-1)[:marked]
+    return marked
+
+
+def take_marked(x, mask, shape):
+    """The entries where a mask is true in the first places of zeros of a shape."""
+    out: np.ndarray = np.zeros(shape, x.dtype)
+    found = x[np.broadcast_to(mask, x.shape)]
+    out.reshape(-1)[:found.size] = found
+    return out

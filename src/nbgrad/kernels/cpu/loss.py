@@ -51,11 +51,13 @@ def _nll_backward_loop(gy, target, weight, ignore, glogp):
 
 
 @kernel
-def _total_weight(target, weight, ignore):
-    total = 0.0
+def _totals(loss, target, weight, ignore):
+    """The sums of losses and of weights."""
+    losses = weights = 0.0
     for i in range(target.size):
-        total += _weight(weight, target[i], ignore)
-    return total
+        losses += loss[i]
+        weights += _weight(weight, target[i], ignore)
+    return losses, weights
 
 
 # logsumexp is kept in float64, since x - logsumexp cancels where x is large; it is subtracted as
@@ -190,13 +192,13 @@ def _weights(weight, dtype):
 
 def _reduce(loss, target, weight, ignore, reduction, dtype):
     """(loss, total weight) as they are returned, from the float64 loss of each entry."""
-    total = _total_weight(target.reshape(-1), weight, ignore)
+    losses, total = _totals(loss.reshape(-1), target.reshape(-1), weight, ignore)
     if reduction == "none":
         result = loss.astype(dtype)
     elif reduction == "sum":
-        result = np.array(loss.sum(), dtype)
+        result = np.array(losses, dtype)
     else:
-        result = np.array(loss.sum() / total if total else np.nan, dtype)
+        result = np.array(losses / total if total else np.nan, dtype)
     return result, np.array(total, dtype)
 
 

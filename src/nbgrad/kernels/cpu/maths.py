@@ -84,6 +84,17 @@ def _normal_cdf(x):
 _FOLDED = {"forceinline": True, "error_model": "numpy"}
 
 
+@folded
+def floor_divide(a, b):
+    return a // b
+
+
+@folded
+def remainder(a, b):
+    """What is left of `a` after whole `b`, with the sign of `b`."""
+    return a % b
+
+
 def _vectorised(plain, chosen):
     """A function that kernels take from `chosen` by the dtype of its argument.
 

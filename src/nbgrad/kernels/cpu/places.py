@@ -145,3 +145,20 @@ def marked(mask):
         return nonzero(flat).reshape(-1)
     places = np.empty(flat.size + 1, np.int64)
     return places[:_marked_launch()(flat.view(np.uint8), places)]
+
+
+def columns(found):
+    """The columns of indices (count, rank), each without gaps."""
+    return [np.ascontiguousarray(found[:, k]) for k in range(found.shape[1])]
+
+
+def joint_places(first, rest, sizes):
+    """A vector of places on several axes taken as one, from indices on each, and all sizes but one."""
+    if not rest:
+        return first.reshape(-1)
+    places = memory.empty(first.shape, np.int64)
+    places[...] = first
+    for i, n in zip(rest, sizes):
+        places *= n
+        places += i
+    return places.reshape(-1)

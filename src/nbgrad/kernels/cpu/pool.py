@@ -147,15 +147,27 @@ def _largest_met(x, step, best):
         best[i] = v if (v > best[i]) | (v != v) else best[i]
 
 
+@folded
+def _largest_pair(x, best):
+    """best[i] = max(best[i], x[2 * i], x[2 * i + 1]): all is loaded, nothing left out."""
+    for i in range(best.size):
+        u, v = x[np.uint64(2 * i)], x[np.uint64(2 * i + 1)]
+        v = v if (v > u) | (v != v) else u
+        best[i] = v if (v > best[i]) | (v != v) else best[i]
+
+
 def _values_loop(x, met, stride, y):
-    # met[u]: the windows from and to whose tap u is inside, and where the first one meets the line
+    # met[u]: the windows from and to whose tap u is inside, where the first one meets the line, and
+    # whether they meet two neighbours there
     for r in prange(x.shape[0]):
         y[r] = -np.inf
         for u in range(met.shape[0]):
-            first, last, place = met[u]
+            first, last, place, two = met[u]
             line, best = x[r, place:], y[r, first:last]
             if stride == 1:
                 _largest_met(line, 1, best)
+            elif two:
+                _largest_pair(line, best)
             else:
                 _largest_met(line, stride, best)
 
@@ -265,14 +277,26 @@ def max_pool(x, kernel, stride, padding, dilation, ceil_mode):
     return y, idx
 
 
+def _in_pairs(met):
+    """Taps (first window, last window, place), neighbours that the same windows meet as one."""
+    found = []
+    for first, last, place in met:
+        if found and found[-1] == (first, last, place - 1, False):
+            found[-1] = first, last, place - 1, True
+        else:
+            found.append((first, last, place, False))
+    return found
+
+
 def max_pool_values(x, kernel, stride, padding, dilation, ceil_mode):
     """The largest entry of each window of x (..., L) of floats, for one number each."""
     size = x.shape[-1]
     count = pool_output_size(size, kernel, stride, padding, dilation, ceil_mode)
     y = memory.empty((*x.shape[:-1], count), x.dtype)
     if y.size:
-        met = np.array([(inside.start, inside.stop, places.start) for _, inside, places in taps(
-            kernel, count, size, stride, padding, dilation)])
+        met = [(inside.start, inside.stop, places.start) for _, inside, places in taps(
+            kernel, count, size, stride, padding, dilation)]
+        met = np.array(_in_pairs(met) if stride == 2 else [(*tap, False) for tap in met])
         run = _values[use_threads(y.size * kernel)]
         run(np.ascontiguousarray(x).reshape(-1, size), met, stride, y.reshape(-1, count))
     return y
@@ -293,8 +317,11 @@ def adaptive_max_pool(x, size):
                        lambda t: _plane_max(t, lines[0], each))
 
 
-def max_pool_scatter(gy, idx, x_shape):
-    """gx of shape x_shape: each gy is added at its idx."""
+def max_pool_scatter(gy, idx, x_shape, rules=None):
+    """gx of shape x_shape: each gy is added at its idx.
+
+    `rules`, those of the pooling that gave idx, tell a device where to look.
+    """
     gx = memory.zeros(x_shape, gy.dtype)
     _scatter[use_threads(gy.size)](_flat(gy), _flat(idx), _flat(gx))
     return gx

@@ -106,7 +106,8 @@ def _adaptive_windows(size, windows):
     return np.stack([lo, hi, hi - lo])
 
 
-def _average_windows(x_shape, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
+def average_windows(x_shape, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
+    """First line, line after the last and divisor of the windows along each axis."""
     rules = zip(x_shape[2:], kernel, stride, padding)
     axes = [_windows(*rule, ceil_mode, count_include_pad) for rule in rules]
     if divisor is None:
@@ -152,7 +153,7 @@ def _run_average_adjoint(gy, x_shape, first, *rest):
 def avg_pool(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override):
     """Mean of each window; the divisor is its size with or without padding, or the given one."""
     rule = kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return _run_average(x, *_average_windows(x.shape, *rule))
+    return _run_average(x, *average_windows(x.shape, *rule))
 
 
 def avg_pool_adjoint(
@@ -160,7 +161,7 @@ def avg_pool_adjoint(
 ):
     """gx of shape x_shape: each gy over its divisor, added to all of its window."""
     rule = kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return _run_average_adjoint(gy, x_shape, *_average_windows(x_shape, *rule))
+    return _run_average_adjoint(gy, x_shape, *average_windows(x_shape, *rule))
 
 
 def adaptive_avg_pool(x, size):

@@ -6,7 +6,7 @@ four words of 32 bits. A draw of n numbers uses the blocks offset .. offset + ad
 """
 
 from functools import cache
-from math import inf, pi
+from math import inf, log1p, pi
 
 import numpy as np
 from numba import types
@@ -81,7 +81,7 @@ def _product(a, b):
 
 
 @folded
-def _scaled(word, limit, wide):
+def scaled(word, limit, wide):
     """Whole part, and rest times 2**64 or 2**32."""
     if wide:
         return _product(word, limit)
@@ -90,12 +90,12 @@ def _scaled(word, limit, wide):
 
 
 @folded
-def _is_rejected(rest, limit, wide):
+def is_rejected(rest, limit, wide):
     return rest < limit and rest < ((_ZERO if wide else _ONE << _HALF) - limit) % limit
 
 
 @inline
-def _again(limit, seed, offset, i, wide):
+def again(limit, seed, offset, i, wide):
     """Number i of a draw below `limit`, where the first attempt was rejected."""
     b = offset + np.uint64(i // 2 if wide else i // 4)
     attempt = _ZERO
@@ -105,8 +105,8 @@ def _again(limit, seed, offset, i, wide):
         word = w[i & 3]
         if wide:
             word = (w[3] << _HALF) | w[2] if i & 1 else (w[1] << _HALF) | w[0]
-        found, rest = _scaled(word, limit, wide)
-        if not _is_rejected(rest, limit, wide):
+        found, rest = scaled(word, limit, wide)
+        if not is_rejected(rest, limit, wide):
             return found
 
 
@@ -116,24 +116,24 @@ def _below(y, w, limit, step, seed, offset, start, wide):
     suspects = 0
     for i in range(y.size):
         n = limit + step * np.uint64(i)
-        found, rest = _scaled(np.uint64(w[i]), n, wide)
+        found, rest = scaled(np.uint64(w[i]), n, wide)
         y[i] = np.int64(found)
         suspects += rest < n
     if suspects:
         for i in range(y.size):
             n = limit + step * np.uint64(i)
-            if _is_rejected(_scaled(np.uint64(w[i]), n, wide)[1], n, wide):
-                y[i] = np.int64(_again(n, seed, offset, start + i, wide))
+            if is_rejected(scaled(np.uint64(w[i]), n, wide)[1], n, wide):
+                y[i] = np.int64(again(n, seed, offset, start + i, wide))
 
 
 @folded
-def _uniform32(word):
+def unit_32(word):
     """[0, 1) in steps of 2**-24."""
     return np.float32(word >> np.uint32(8)) * np.float32(2.0**-24)
 
 
 @folded
-def _uniform64(word):
+def unit_64(word):
     """[0, 1) in steps of 2**-53."""
     return np.float64(word >> np.uint64(11)) * 2.0**-53
 
@@ -156,7 +156,7 @@ def _pair32(first, second):
 
 @folded
 def _pair64(first, second):
-    r = sqrt(-2.0 * log(1.0 - _uniform64(first)))
+    r = sqrt(-2.0 * log(1.0 - unit_64(first)))
     steps = np.int64(second >> np.uint64(11))
     quarter = (steps + (1 << 50)) >> 51
     t = np.float64(steps - (quarter << 51)) * (2 * pi * 2.0**-53)
@@ -169,7 +169,7 @@ def _uniform32_loop(y, low, size, seed, offset):
         out = y[strip * _STRIP:(strip + 1) * _STRIP]
         w = _words(seed, offset, strip, out.size)
         for i in range(out.size):
-            out[i] = _uniform32(w[i]) * size + low
+            out[i] = unit_32(w[i]) * size + low
 
 
 def _uniform64_loop(y, low, size, seed, offset):
@@ -177,7 +177,7 @@ def _uniform64_loop(y, low, size, seed, offset):
         out = y[strip * (_STRIP // 2):(strip + 1) * (_STRIP // 2)]
         w = _wide_words(seed, offset, strip, out.size)
         for i in range(out.size):
-            out[i] = _uniform64(w[i]) * size + low
+            out[i] = unit_64(w[i]) * size + low
 
 
 def _normal32_loop(y, mean, std, seed, offset):
@@ -211,7 +211,7 @@ def _arrivals_loop(y, rates, seed, offset):
         out = y[strip * (_STRIP // 2):(strip + 1) * (_STRIP // 2)]
         w = _wide_words(seed, offset, strip, out.size)
         for i in range(out.size):
-            out[i] = -log(1.0 - _uniform64(w[i])) / own[i] if own[i] > 0 else inf
+            out[i] = -log(1.0 - unit_64(w[i])) / own[i] if own[i] > 0 else inf
 
 
 def _randint_loop(y, low, limit, seed, offset):
@@ -290,9 +290,9 @@ def advance(n):
     return (n + 1) // 2
 
 
-_WORD = 2**64 - 1
+WORD = 2**64 - 1
 #: For so many integers words of 32 bits do: few are rejected.
-_FEW = 2**24
+FEW = 2**24
 
 
 @cache
@@ -308,20 +308,20 @@ def _launch(run, dtype, *arguments):
 def uniform(y, seed, offset, low=0.0, high=1.0):
     """Fill a vector with floats in [low, high)."""
     run = _launch(_uniform[y.dtype][use_threads(y.size)], y.dtype, "float64", "float64")
-    run(y, low, high - low, seed & _WORD, offset & _WORD)
+    run(y, low, high - low, seed & WORD, offset & WORD)
 
 
 def normal(y, seed, offset, mean=0.0, std=1.0):
     """Fill a vector with floats of this mean and standard deviation."""
     run = _launch(_normal[y.dtype][use_threads(2 * y.size)], y.dtype, "float64", "float64")
-    run(y, mean, std, seed & _WORD, offset & _WORD)
+    run(y, mean, std, seed & WORD, offset & WORD)
 
 
 def arrivals(rates, seed, offset):
     """Times (n,) of the first arrivals of Poisson processes with these rates; inf for rate 0."""
     y = memory.empty(rates.size, np.float64)
     run = _launch(_arrivals[use_threads(4 * y.size)], y.dtype, (rates.dtype, 1))
-    run(y, np.ascontiguousarray(rates), seed & _WORD, offset & _WORD)
+    run(y, np.ascontiguousarray(rates), seed & WORD, offset & WORD)
     return y
 
 
@@ -329,24 +329,59 @@ def randint(y, low, high, seed, offset):
     """Fill a vector with integers in [low, high), each exactly as likely."""
     limit = high - low
     kernels, made = _small_randint, y
-    if limit > _FEW:
+    if limit > FEW:
         kernels, made = _randint, y if y.dtype == np.int64 else memory.empty(y.size, np.int64)
     run = _launch(kernels[use_threads(2 * y.size)], made.dtype, "int64", "uint64")
-    run(made, low, limit & _WORD, seed & _WORD, offset & _WORD)
+    run(made, low, limit & WORD, seed & WORD, offset & WORD)
     if made is not y:
         y[...] = made
 
 
-def _threshold(probability):
+def threshold(probability):
     """What a word of 32 bits is below with this probability, and whether all words are."""
     words = round(probability * 2**32)
     return min(words, 2**32 - 1), words == 2**32
 
 
+def coins(y, p, seed, offset):
+    """Fill a vector of any dtype with ones, with the probabilities p, and zeros."""
+    np.copyto(y, _unit(y.size, seed, offset) < p)
+
+
+def log_normal(y, seed, offset, mean, std):
+    """Fill a vector with floats whose logarithm has this mean and standard deviation."""
+    normal(y, seed, offset, mean, std)
+    np.exp(y, y)
+
+
+def exponential(y, seed, offset, rate):
+    """Fill a vector with floats of the density rate * exp(-rate * x)."""
+    uniform(y, seed, offset, -0.0, -1.0)  # of -0 the logarithm is -0, and that times -1 is 0
+    np.log1p(y, y)
+    y *= -1 / rate
+
+
+def cauchy(y, seed, offset, median, sigma):
+    """Fill a vector with numbers of the density sigma / pi / (sigma**2 + (x - median)**2)."""
+    y[...] = median + sigma * np.tan(np.pi * (_unit(y.size, seed, offset) - 0.5))
+
+
+def geometric(y, seed, offset, p):
+    """Fill a vector of any dtype with numbers of trials of probability p to the first success."""
+    trials = np.ceil(np.log1p(-_unit(y.size, seed, offset)) / log1p(-p))
+    y[...] = np.maximum(trials, 1)
+
+
+def _unit(n, seed, offset):
+    y = memory.empty(n, np.float64)
+    uniform(y, seed, offset)
+    return y
+
+
 def bernoulli(y, probability, seed, offset):
     """Fill a vector of any dtype with ones, of this probability, and zeros."""
     run = _launch(_bernoulli[use_threads(y.size)], y.dtype, "uint32", "boolean")
-    run(y, *_threshold(probability), seed & _WORD, offset & _WORD)
+    run(y, *threshold(probability), seed & WORD, offset & WORD)
 
 
 def dropout(x, p, scale, seed, offset):
@@ -357,13 +392,24 @@ def dropout(x, p, scale, seed, offset):
     y = memory.empty(x.shape, x.dtype)
     run = _launch(_dropout[use_threads(x.size)], y.dtype, (x.dtype, 1), "float64",
                   "uint32", "boolean")
-    run(y.reshape(-1), np.ascontiguousarray(x).reshape(-1), scale, *_threshold(1 - p),
-        seed & _WORD, offset & _WORD)
+    run(y.reshape(-1), np.ascontiguousarray(x).reshape(-1), scale, *threshold(1 - p),
+        seed & WORD, offset & WORD)
+    return y
+
+
+def alpha_dropout(x, p, scale, low, seed, offset):
+    """`dropout`, with -`low` in the place of what is put out, shifted to the mean there was."""
+    y = dropout(x, p, scale, seed, offset)
+    kept = np.empty(x.shape, x.dtype)
+    bernoulli(kept.reshape(-1), 1 - p, seed, offset)
+    kept -= x.dtype.type(1 - p)
+    kept *= x.dtype.type(low * scale)
+    y += kept
     return y
 
 
 def permutation(n, seed, offset):
     """The integers 0 .. n - 1 in an order that is any with the same probability."""
     y = memory.empty(n, np.int32 if n <= 2**31 else np.int64)
-    _launch(_permutation, y.dtype)(y, seed & _WORD, offset & _WORD)
+    _launch(_permutation, y.dtype)(y, seed & WORD, offset & WORD)
     return y

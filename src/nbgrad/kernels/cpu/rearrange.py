@@ -139,6 +139,11 @@ def flipped(x, axes):
     return y
 
 
+def rolled(x, shifts, axes):
+    """x with some axes turned."""
+    return np.roll(x, shifts, axes)
+
+
 def framed(x, places):
     """y[i, j, …] = x[places[0][i], places[1][j], …]; of the last axis, most are neighbours.
 

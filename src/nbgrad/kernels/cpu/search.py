@@ -1,8 +1,9 @@
-"""Places of values among sorted boundaries, by halving."""
+"""Places of values among sorted boundaries, by halving, and runs of equal entries."""
 
 import numpy as np
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.sort import sort
 from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
 # Values handled by one thread.
@@ -40,3 +41,28 @@ def search(bounds, values, right):
         arrays = np.ascontiguousarray(bounds), np.ascontiguousarray(values)
         _search[use_threads(16 * values.size)](*arrays, right, places)
     return places
+
+
+def runs(differ, n):
+    """Where runs of equals start, the number of each entry's run, and how long they are.
+
+    `differ` says of all entries but the first whether they differ from the one before.
+    """
+    first = np.concatenate([np.ones(min(n, 1), bool), differ])
+    starts = np.flatnonzero(first)
+    return starts, np.cumsum(first) - 1, np.diff(starts, append=n)
+
+
+def consecutive(x):
+    """(the entries of a vector that differ from the one before, each entry's run, their lengths)."""
+    starts, ranks, counts = runs(x[1:] != x[:-1], x.size)
+    return x[starts], ranks, counts
+
+
+def distinct(x):
+    """(the distinct entries of a vector in order, each entry's place among them, how often each is)."""
+    values, places = (a.reshape(-1) for a in sort(np.ascontiguousarray(x).reshape(1, -1), False))
+    values, ranks, counts = consecutive(values)
+    inverse = np.empty(x.size, np.int64)
+    inverse[places] = ranks
+    return values, inverse, counts

@@ -166,3 +166,30 @@ def top(x, count, largest):
         keys = memory.empty((rows, count), number)
         _few[use_threads(x.size) and rows > 1](x, number(0 if largest else -1), keys, values, indices)
     return values, indices
+
+
+def ranked(x, k):
+    """(values, places) of the k-th smallest of the rows of contiguous x, counted from 1, as columns."""
+    return tuple(a[:, k - 1:k] for a in sort(x, False))
+
+
+def _at(found, at):
+    return tuple(np.take_along_axis(a, at[:, None], 1) for a in found)
+
+
+def middle(x, skip):
+    """(values, places) of the lower of the middle entries of rows; NaN comes first, or not at all."""
+    n = x.shape[1]
+    nans = np.isnan(x).sum(1) if x.dtype.kind == "f" else np.zeros(len(x), np.int64)
+    at = np.maximum(n - nans - 1, 0) // 2 if skip else np.where(nans > 0, n - nans, (n - 1) // 2)
+    return _at(sort(x, False), at)
+
+
+def commonest(x):
+    """(values, places) of the smallest of the commonest entries of rows, its last place."""
+    found, n = sort(x, False), x.shape[1]
+    values = found[0]
+    starts = np.ones(values.shape, bool)
+    starts[:, 1:] = values[:, 1:] != values[:, :-1]
+    first = np.maximum.accumulate(np.where(starts, np.arange(n), 0), 1)
+    return _at(found, np.argmax(np.arange(n) - first, 1))

@@ -80,6 +80,12 @@ class DeviceArray(NDArrayOperatorsMixin):
         return DeviceArray(self.block, self.ptr + offset * self.dtype.itemsize, self.dtype, shape,
                            strides)
 
+    def transpose(self, *order: int) -> DeviceArray:
+        """A view with the axes in another order."""
+        steps = self.steps()
+        return DeviceArray(self.block, self.ptr, self.dtype, tuple([self.shape[k] for k in order]),
+                           tuple([steps[k] for k in order]))
+
     def part(self, start: int, stop: int) -> DeviceArray:
         """Elements `start` to `stop` of a vector."""
         return DeviceArray(self.block, self.ptr + start * self.dtype.itemsize, self.dtype,

@@ -10,6 +10,7 @@ import os
 import pickle
 import struct
 import threading
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -19,23 +20,41 @@ from nbgrad.errors import OutOfMemoryError
 from nbgrad.kernels import cache as disk
 
 
+class _Thread(threading.local):
+    """What each thread has of its own: its current stream, and, once it is looked at, the device."""
+
+    def __init__(self, enter) -> None:
+        enter()
+        self.stream = 0
+
+
 class Driver:
     """The first CUDA device, its memory and its streams; calls are the driver's, checked."""
 
     def __init__(self) -> None:
-        self._mine = threading.local()
+        self._mine = _Thread(lambda: None)
         self._ready = False
+        self._lock = threading.Lock()
 
     # the device
 
     def check(self) -> None:
-        """Make the device ready; RuntimeError says what is missing."""
+        """Make the device ready for this thread; RuntimeError says what is missing."""
         if not self._ready:
-            self._open()
-            self._ready = True
-        if not hasattr(self._mine, "context"):  # a thread that has not used the device yet
-            self._do("CtxSetCurrent", self._context)
-            self._mine.context = True
+            with self._lock:
+                if not self._ready:
+                    self._open()
+                    self._mine = _Thread(lambda: self._do("CtxSetCurrent", self._context))
+                    os.register_at_fork(after_in_child=self._forked)
+                    self._ready = True
+        self._mine.stream  # noqa: B018  a thread that has not used the device yet enters it
+
+    def _forked(self) -> None:
+        def refuse() -> None:
+            raise RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA with "
+                               "multiprocessing, you must use the 'spawn' start method")
+
+        self._mine = _Thread(refuse)
 
     def _open(self) -> None:
         try:
@@ -65,7 +84,7 @@ class Driver:
             _fail(name, found)
         return results[0] if len(results) == 1 else tuple(results) or None
 
-    def name(self, index: int) -> str:
+    def name(self) -> str:
         return self._do("DeviceGetName", 128, self._device).split(b"\0")[0].decode()
 
     def attribute(self, which: str) -> int:
@@ -73,7 +92,7 @@ class Driver:
                         getattr(self._api.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{which}"),
                         self._device)
 
-    def capability(self, index: int) -> tuple[int, int]:
+    def capability(self) -> tuple[int, int]:
         return (self.attribute("COMPUTE_CAPABILITY_MAJOR"), self.attribute("COMPUTE_CAPABILITY_MINOR"))
 
     def memory(self) -> tuple[int, int]:
@@ -106,20 +125,27 @@ class Driver:
     def clear(self, ptr: int, nbytes: int, stream: int = 0) -> None:
         self._do("MemsetD8Async", ptr, 0, nbytes, stream)
 
-    def pinned(self, nbytes: int) -> np.ndarray:
+    def allocate_host(self, nbytes: int) -> int:
         """Host memory that the device copies from and to while the host goes on."""
         self.check()
-        ptr = int(self._do("MemAllocHost", max(nbytes, 1)))
-        raw = (ctypes.c_uint8 * nbytes).from_address(ptr)
-        made = np.frombuffer(raw, np.uint8)
-        _release(raw, self, ptr)
-        return made
+        return int(self._do("MemAllocHost", nbytes))
+
+    def free_host(self, ptr: int) -> None:
+        self.check()
+        self._do("MemFreeHost", ptr)
+
+    def is_pinned(self, ptr: int) -> bool:
+        """Whether an address is one of such memory, whoever made it."""
+        kind = self._api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+        found, where = self._api.cuPointerGetAttribute(kind, ptr)
+        return int(found) == 0 and int(where) == 1  # CU_MEMORYTYPE_HOST
 
     # streams and events
 
     @property
     def stream(self) -> int:
-        return getattr(self._mine, "stream", 0)
+        """This thread's current stream."""
+        return self._mine.stream
 
     @stream.setter
     def stream(self, stream: int) -> None:
@@ -133,11 +159,25 @@ class Driver:
             self._do("StreamSynchronize", stream)
 
     def make_stream(self, priority: int = 0) -> int:
+        """A stream that does not wait for stream 0, nor that for it; kept for ever."""
         self.check()
-        return int(self._do("StreamCreateWithPriority", 0, priority))
+        return int(self._do("StreamCreateWithPriority", 1, priority))  # 1: CU_STREAM_NON_BLOCKING
 
-    def drop_stream(self, stream: int) -> None:
-        self._do("StreamDestroy", stream)
+    def priorities(self) -> tuple[int, int]:
+        """The least and the greatest priority of a stream; the greatest is the smaller number."""
+        self.check()
+        return self._do("CtxGetStreamPriorityRange")
+
+    def finished(self, stream: int) -> bool:
+        """Whether a stream has done all that it was given."""
+        self.check()
+        (found,) = self._api.cuStreamQuery(stream)
+        return self._reached("StreamQuery", found)
+
+    def _reached(self, name: str, found) -> bool:
+        if int(found) not in (0, 600):  # 600: CUDA_ERROR_NOT_READY
+            _fail(name, found)
+        return int(found) == 0
 
     def make_event(self, timing: bool = False) -> int:
         self.check()
@@ -147,18 +187,21 @@ class Driver:
         self._do("EventDestroy", event)
 
     def record(self, event: int, stream: int) -> None:
+        """Let an event happen once a stream is past what it was given so far."""
         self._do("EventRecord", event, stream)
 
     def wait(self, stream: int, event: int) -> None:
         self._do("StreamWaitEvent", stream, event, 0)
 
     def reached(self, event: int) -> bool:
-        return int(self._api.cuEventQuery(event)[0]) == 0
+        (found,) = self._api.cuEventQuery(event)
+        return self._reached("EventQuery", found)
 
     def wait_for(self, event: int) -> None:
         self._do("EventSynchronize", event)
 
     def elapsed(self, start: int, end: int) -> float:
+        """Milliseconds between two events."""
         return self._do("EventElapsedTime", start, end)
 
     # kernels
@@ -170,7 +213,7 @@ class Driver:
         return lambda blocks, threads: self._bind(handle, signature, _three(blocks), _three(threads))
 
     def _bind(self, handle: int, signature: tuple, blocks: tuple, threads: tuple):
-        kinds = tuple(["q" if "int" in str(s) else "d" if type(s) is not tuple else "7q"
+        kinds = tuple(["7q" if type(s) is tuple else "q" if s == "int64" else "d"
                        for s in signature])
         packer = struct.Struct("".join(kinds))
         count = packer.size // 8
@@ -184,15 +227,19 @@ class Driver:
         def run(*args, keep=pointers) -> None:
             with turn:
                 pack(*args)
-                (found,) = launch(handle, *blocks, *threads, 0, getattr(mine, "stream", 0), where, 0)
+                (found,) = launch(handle, *blocks, *threads, 0, mine.stream, where, 0)
             if found:
                 _fail("LaunchKernel", found)
 
-        return run
+        def blocking(*args) -> None:
+            run(*args)
+            self._do("StreamSynchronize", mine.stream)
+
+        return blocking if _BLOCKING else run
 
     def _handle(self, kernel, signature: tuple) -> int:
         """The kernel's machine code, from disk or compiled, on the device."""
-        key = _key(kernel, signature, self.capability(0))
+        key = _key(kernel, signature, self.capability())
         found = _load(key)
         if found is None:
             found = _compile(kernel, signature)
@@ -204,6 +251,8 @@ class Driver:
 
 
 _libraries: list = []
+#: Wait for every kernel, so that its error is raised where it was launched.
+_BLOCKING = os.environ.get("CUDA_LAUNCH_BLOCKING", "0") not in ("", "0")
 
 
 def _three(size) -> tuple[int, int, int]:
@@ -222,16 +271,11 @@ def _packer(kinds: tuple[str, ...]):
     return scope["make"]
 
 
-def _release(raw, driver: Driver, ptr: int) -> None:
-    import weakref
-    weakref.finalize(raw, driver._do, "MemFreeHost", ptr)
-
-
 def _fail(name: str, found) -> None:
     if found.name == "CUDA_ERROR_OUT_OF_MEMORY":
         raise OutOfMemoryError("CUDA out of memory")
-    raise RuntimeError(f"CUDA error: {found.name} in cu{name}. Work that was started earlier may be the "
-                       "cause: set CUDA_LAUNCH_BLOCKING=1 to see which.")
+    raise RuntimeError(f"CUDA error: {found.name} in cu{name}. Work that was started earlier may be "
+                       "the cause: set CUDA_LAUNCH_BLOCKING=1 to see which.")
 
 
 def types_of(signature: tuple) -> tuple:
@@ -255,7 +299,10 @@ def _key(kernel, signature: tuple, capability: tuple[int, int]) -> str:
     code = kernel.function.__code__
     file = code.co_filename
     source = disk.fingerprint(file) if os.path.exists(file) else repr(code.co_code)
-    text = repr((source, code.co_name, code.co_firstlineno, sorted(kernel.options.items()),
+    # what a kernel made in a factory was made with; functions there follow from the numbers
+    made_with = [(n, repr(c.cell_contents)) for n, c in zip(code.co_freevars,
+                 kernel.function.__closure__ or ()) if isinstance(c.cell_contents, (int, float, str))]
+    text = repr((source, code.co_name, code.co_firstlineno, made_with, sorted(kernel.options.items()),
                  [str(s) for s in signature], capability, version("numba-cuda"), disk.compiler()))
     return f"{code.co_name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.cubin"
 
@@ -275,7 +322,5 @@ def _save(key: str, found) -> None:
     if config.CACHE_DIR is None:
         return
     data = pickle.dumps(found)
-    try:
+    with suppress(OSError):
         disk.write(config.CACHE_DIR / "compiled" / key, hashlib.sha256(data).digest() + data)
-    except OSError:
-        pass

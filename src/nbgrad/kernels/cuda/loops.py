@@ -11,30 +11,59 @@ from nbgrad.kernels.source import Body, accesses, block, header, prelude, statem
 
 _IMPORTS = ("\nfrom nbgrad.kernels.cuda import maths as math\n"
             "from nbgrad.kernels.cuda.provider import cuda, kernel")
-_EACH = "for i in range(cuda.grid(1), {}, cuda.gridsize(1)):"
+#: Neighbouring elements of a thread, which it loads before it computes: memory answers all at once.
+TOGETHER = 4
 
 
-def _rounding(body: Body) -> tuple[list[str], list[str], list[str]]:
+def lacking(body: Body) -> bool:
+    """Whether the formula needs a function that CUDA does not have."""
+    lines = [line for part in statements(body) for line in part]
+    return re.search(r"np\.(nextafter|gcd|lcm)\(", " ".join(lines)) is not None
+
+
+def rounding(body: Body) -> list[list[str]]:
     """source.statements, with the functions of NumPy that CUDA has for each width by itself."""
     width = 32 if body.compute == "float32" else 64
-    return tuple([[re.sub(r"np\.(floor|ceil|trunc|rint)\(", rf"math.\1_{width}(", line)
-                   for line in lines] for lines in statements(body, "cuda")])
+
+    def spelled(line: str) -> str:
+        line = re.sub(r"np\.(floor|ceil|trunc|rint)\(", rf"math.\1_{width}(", line)
+        return re.sub(r"np\.(fmod|signbit)\(", r"math.\1(", line)
+
+    return [[spelled(line) for line in lines] for lines in statements(body)]
 
 
 def flat(body: Body, scalars: frozenset[str] = frozenset()) -> str:
-    """Source of a kernel over contiguous arrays; inputs in `scalars` have one element."""
-    constants, shared, values = _rounding(body)
+    """Source of a kernel over contiguous arrays; inputs in `scalars` have one element.
+
+    A thread takes TOGETHER neighbours, then the next ones that are its turn; what does not fill such
+    a group at the end goes to the first threads, an element each.
+    """
+    constants, shared, values = rounding(body)
     load = dict(zip(body.inputs, body.loads))
     once = [f"{n}_ = {load[n].format(f'{n}[0]')}" for n in body.inputs if n in scalars]
     each, write = accesses(body, values, {n: f"{n}[i]" for n in body.operands if n not in scalars})
     args = ", ".join((*body.operands, *body.params))
+    together = [_numbered(lines, each + shared, k) for lines in (each, shared, write)
+                for k in range(TOGETHER)]
     return (
         header(body, f"{body.name} on {body.compute}, contiguous, for CUDA.", _IMPORTS)
         + f"@kernel\ndef {body.name}_flat({args}):\n"
         + block(prelude(body, constants) + once, 1)
-        + block([_EACH.format(f"{body.out_names[0]}.size")], 1)
+        + block([f"groups = {body.out_names[0]}.size // {TOGETHER}",
+                 "for group in range(cuda.grid(1), groups, cuda.gridsize(1)):"], 1)
+        + block([f"i = {TOGETHER} * group", *(line for lines in together for line in lines)], 2)
+        + block([f"rest = {TOGETHER} * groups + cuda.grid(1)",
+                 f"for i in range(rest, {body.out_names[0]}.size, cuda.gridsize(1)):"], 1)
         + block(each + shared + write, 2)
     )
+
+
+def _numbered(lines: list[str], assigned: list[str], k: int) -> list[str]:
+    """Lines for element i + k, whose variables are numbered by k."""
+    names = "|".join(line.split(" = ")[0] for line in assigned)
+    at = f"[i + {k}]" if k else "[i]"
+    return [re.sub(rf"\b({names})\b", rf"\g<1>_{k}", line).replace("[i]", at) if names else
+            line.replace("[i]", at) for line in lines]
 
 
 def strided(body: Body, rank: int, wide: bool) -> str:
@@ -45,7 +74,7 @@ def strided(body: Body, rank: int, wide: bool) -> str:
     is the one along which the output's elements are neighbours. Indices are uint32 unless `wide`:
     a division by a 64-bit number costs a GPU some seventy instructions.
     """
-    constants, shared, values = _rounding(body)
+    constants, shared, values = rounding(body)
     number = "np.int64" if wide else "np.uint32"
     sizes = [f"n{k}" for k in range(rank)]
     numbers = ["count", *sizes]

@@ -6,6 +6,7 @@ Largest errors are libdevice's, one to two units in the last place (CUDA C++ Pro
 
 import math
 from math import *  # noqa: F403
+from math import fmod
 
 import numpy as np
 
@@ -19,14 +20,17 @@ from nbgrad.kernels.cpu.elementary.half import (  # noqa: F401
 from nbgrad.kernels.cpu.elementary.inverse import erfinv_64
 from nbgrad.kernels.cuda.provider import SIMULATED, inline, libdevice
 
-floor_32, ceil_32, trunc_32, rint_32 = libdevice.floorf, libdevice.ceilf, libdevice.truncf, libdevice.rintf
+floor_32, ceil_32 = libdevice.floorf, libdevice.ceilf
+trunc_32, rint_32 = libdevice.truncf, libdevice.rintf
 floor_64, ceil_64, trunc_64, rint_64 = libdevice.floor, libdevice.ceil, libdevice.trunc, libdevice.rint
+#: a * b that no sum is folded with, and a * b + c rounded once
+times_32, times_64, fma_32, fma_64 = libdevice.fmul_rn, libdevice.dmul_rn, libdevice.fmaf, libdevice.fma
 
 
 @inline
 def normal_cdf(x):
     """Of a standard normal number: half of erfc, which keeps the digits of small results."""
-    return x.dtype.type(0.5) * math.erfc(-x * x.dtype.type(math.sqrt(0.5)))
+    return type(x)(0.5) * type(x)(math.erfc(-x * type(x)(math.sqrt(0.5))))
 
 
 @inline
@@ -42,6 +46,31 @@ def polygamma(n, x):
 @inline
 def erfinv(x):
     return type(x)(erfinv_64(np.float64(x)))
+
+
+@inline
+def signbit(x):
+    return math.copysign(1.0, x) < 0
+
+
+@inline
+def remainder(a, b):
+    """What is left of `a` after whole `b`, with the sign of `b`; `a` itself where `b` is infinite."""
+    rest = fmod(a, b)
+    return rest + b if rest != 0 and (rest < 0) != (b < 0) else rest
+
+
+@inline
+def floor_divide(a, b):
+    """The whole number below a / b, through the remainder, so that it is not rounded up."""
+    rest = fmod(a, b)
+    whole = (a - rest) / b
+    if rest != 0 and (rest < 0) != (b < 0):
+        whole = whole - type(a)(1)
+    below = type(a)(math.floor(whole)) if abs(whole) < 4e15 else whole
+    below = below + type(a)(1) if whole - below > type(a)(0.5) else below
+    found = below if whole != 0 else math.copysign(type(a)(0), a / b)
+    return a / b if b == 0 else found
 
 
 @inline
@@ -67,12 +96,21 @@ def _plain(name, fallback=None):
 
 
 if SIMULATED:
-    for _name in ["exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "erf", "erfc", "lgamma", "hypot", "copysign"]:
+    for _name in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan",
+                  "sinh", "cosh", "tanh", "erf", "erfc", "lgamma", "hypot", "copysign", "fmod"):
         globals()[_name] = _plain(_name)
     floor_32 = floor_64 = np.floor
     ceil_32 = ceil_64 = np.ceil
     trunc_32 = trunc_64 = np.trunc
     rint_32 = rint_64 = np.rint
+    times_32 = times_64 = np.multiply
+
+    def fma_32(a, b, c):
+        return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+
+    def fma_64(a, b, c):
+        return a * b + c
+
     asin, acos, atan, atan2 = np.arcsin, np.arccos, np.arctan, np.arctan2
     asinh, acosh, atanh = np.arcsinh, np.arccosh, np.arctanh
 

@@ -25,10 +25,7 @@ def _import():
 
 
 cuda = _import()
-if SIMULATED:
-    libdevice = cuda.libdevice
-else:
-    from numba.cuda import libdevice  # noqa: F401
+from numba.cuda import libdevice  # noqa: E402, F401
 
 #: Threads of a block, and blocks that a launch over many elements has at most.
 BLOCK, MOST_BLOCKS = (4, 2) if SIMULATED else (256, 132 * 16)

@@ -1,8 +1,16 @@
 """A device that is none: memory of the host, kernels run by Numba's simulator thread by thread."""
 
 import ctypes
+import itertools
+import threading
+import time
+import warnings
 
 import numpy as np
+
+
+class _Thread(threading.local):
+    stream = 0
 
 
 class Simulator:
@@ -10,30 +18,43 @@ class Simulator:
 
     count = 1
 
+    def __init__(self) -> None:
+        self._held: dict[int, np.ndarray] = {}
+        self._pinned: dict[int, int] = {}
+        self._handles = itertools.count(1)
+        self._times: dict[int, float] = {}
+        self._mine = _Thread()
+
     def check(self) -> None:
         """There is nothing that could be missing."""
 
-    def name(self, index: int) -> str:
+    def name(self) -> str:
         return "Numba's CUDA simulator"
 
-    def capability(self, index: int) -> tuple[int, int]:
+    def capability(self) -> tuple[int, int]:
         return (9, 0)
 
     def memory(self) -> tuple[int, int]:
         """Bytes free and in all."""
         return 1 << 33, 1 << 34
 
+    def attribute(self, which: str) -> int:
+        return {"WARP_SIZE": 32, "MULTIPROCESSOR_COUNT": 1}.get(which, 0)
+
     # memory
 
     def allocate(self, nbytes: int) -> int:
-        self._held = getattr(self, "_held", {})
-        made = np.full(nbytes + 64, 0xFF, np.uint8)  # NaN in floats
+        made = np.empty(nbytes + 64, np.uint8)
         start = -made.ctypes.data % 64
         self._held[made.ctypes.data + start] = made
         return made.ctypes.data + start
 
     def free(self, ptr: int) -> None:
         del self._held[ptr]
+
+    def spoil(self, ptr: int, nbytes: int) -> None:
+        """Fill memory that nobody may read before it is written to: NaN in floats."""
+        ctypes.memset(ptr, 0xFF, nbytes)
 
     def upload(self, ptr: int, array: np.ndarray, stream: int = 0, wait: bool = True) -> None:
         ctypes.memmove(ptr, array.ctypes.data, array.nbytes)
@@ -47,31 +68,48 @@ class Simulator:
     def clear(self, ptr: int, nbytes: int, stream: int = 0) -> None:
         ctypes.memset(ptr, 0, nbytes)
 
-    def pinned(self, nbytes: int) -> np.ndarray:
-        return np.empty(nbytes, np.uint8)
+    def allocate_host(self, nbytes: int) -> int:
+        ptr = self.allocate(nbytes)
+        self._pinned[ptr] = nbytes
+        return ptr
+
+    def free_host(self, ptr: int) -> None:
+        del self._pinned[ptr]
+        self.free(ptr)
+
+    def is_pinned(self, ptr: int) -> bool:
+        return any(start <= ptr < start + size for start, size in list(self._pinned.items()))
 
     # streams and events
 
-    stream = 0  # the current one
+    @property
+    def stream(self) -> int:
+        return self._mine.stream
+
+    @stream.setter
+    def stream(self, stream: int) -> None:
+        self._mine.stream = stream
 
     def synchronize(self, stream: int | None = None) -> None:
         """Everything has run already."""
 
     def make_stream(self, priority: int = 0) -> int:
-        self._streams = getattr(self, "_streams", 0) + 1
-        return self._streams
+        return next(self._handles)
 
-    def drop_stream(self, stream: int) -> None:
-        pass
+    def priorities(self) -> tuple[int, int]:
+        return 0, -5
+
+    def finished(self, stream: int) -> bool:
+        return True
 
     def make_event(self, timing: bool = False) -> int:
-        return self.make_stream()
+        return next(self._handles)
 
     def drop_event(self, event: int) -> None:
-        pass
+        self._times.pop(event, None)
 
     def record(self, event: int, stream: int) -> None:
-        pass
+        self._times[event] = time.perf_counter()
 
     def wait(self, stream: int, event: int) -> None:
         pass
@@ -83,7 +121,7 @@ class Simulator:
         pass
 
     def elapsed(self, start: int, end: int) -> float:
-        return 0.0
+        return (self._times[end] - self._times[start]) * 1000
 
     # kernels
 
@@ -95,14 +133,15 @@ class Simulator:
         def bind(blocks, threads):
             def run(*args) -> None:
                 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
-                with np.errstate(all="ignore"):
+                with warnings.catch_warnings():  # of overflows, in the threads that run the kernel
+                    warnings.simplefilter("ignore", RuntimeWarning)
                     found[blocks, threads](*[
                         FakeCUDAArray(_host(a)) if hasattr(a, "fields") else k(a)
                         for a, k in zip(args, kinds)])
 
             return run
 
-        kinds = [None if type(s) is tuple else np.int64 if "int" in str(s) else np.float64
+        kinds: list = [None if type(s) is tuple else np.int64 if s == "int64" else np.float64
                  for s in signature]
         return bind
 

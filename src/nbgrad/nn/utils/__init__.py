@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from nbgrad.engine.mode import no_grad
 from nbgrad.nn.utils import rnn as rnn
 from nbgrad.ops.create import tensor
-from nbgrad.ops.shape import cat
+from nbgrad.ops.shape import cat, stack
 from nbgrad.tensor import Tensor
 
 
@@ -25,14 +25,13 @@ def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0,
     p = float(norm_type)
     if not tensors:
         return tensor(0.0)
-    norms = [t.detach().norm(p).item() for t in tensors]
-    total = max(norms) if math.isinf(p) else sum(n ** p for n in norms) ** (1 / p)
-    if error_if_nonfinite and not math.isfinite(total):
+    total = stack([t.detach().norm(p).to(tensors[0].device) for t in tensors]).norm(p)
+    if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
             f"The total norm of order {p} for gradients from `parameters` is non-finite, so it "
             "cannot be clipped. To disable this error and scale the gradients by the non-finite "
             "norm anyway, set `error_if_nonfinite=False`")
-    return tensor(total, dtype=tensors[0].dtype)
+    return total
 
 
 @no_grad()
@@ -48,10 +47,9 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float,
     """
     grads = _gradients(parameters)
     total = get_total_norm(grads, norm_type, error_if_nonfinite)
-    scale = min(float(max_norm) / (total.item() + 1e-6), 1.0) if total.item() == total.item() \
-        else math.nan
+    scale = (float(max_norm) / (total + 1e-6)).clamp(max=1.0)
     for g in grads:
-        g.mul_(scale)
+        g.mul_(scale.to(g.device))
     return total
 
 

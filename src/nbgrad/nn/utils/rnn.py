@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbgrad.ops.create import from_numpy, full
+from nbgrad.ops.create import beside, from_numpy
 from nbgrad.ops.ranges import arange
 from nbgrad.ops.shape import cat, flatten, reshape
 from nbgrad.tensor import Tensor
@@ -61,7 +61,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     if permutation is None:
         return None
     return permutation.new_empty(permutation.shape).scatter_(
-        0, permutation, arange(permutation.numel()))
+        0, permutation, arange(permutation.numel(), device=permutation.device))
 
 
 def places(sizes: Iterable[int], steps: int, batch_first: bool = False,
@@ -119,15 +119,17 @@ def pack_padded_sequence(input: Tensor, lengths, batch_first: bool = False,
         raise RuntimeError(f"Expected lengths of at most {steps}, the steps of the input, but got "
                            f"{counts[0]}")
     sizes = (counts > np.arange(counts[0])[:, None]).sum(1)
-    data = flatten(input, 0, 1).index_select(0, places(sizes, steps, batch_first, order))
-    return PackedSequence(data, from_numpy(sizes), None if order is None else from_numpy(order))
+    data = flatten(input, 0, 1).index_select(
+        0, places(sizes, steps, batch_first, order).to(input.device))
+    return PackedSequence(data, from_numpy(sizes),
+                          None if order is None else beside(input, order))
 
 
 def _filled(entries: Tensor, at: Tensor, shape: tuple[int, ...], value: float) -> Tensor:
     """A padded tensor whose first two axes have this shape, with entries at their places."""
     rest = tuple(entries.shape[1:])
-    padded = full((shape[0] * shape[1], *rest), value, dtype=entries.dtype)
-    return reshape(padded.index_copy(0, at, entries), (*shape, *rest))
+    padded = entries.new_full((shape[0] * shape[1], *rest), value)
+    return reshape(padded.index_copy(0, at.to(entries.device), entries), (*shape, *rest))
 
 
 def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False,
@@ -149,7 +151,9 @@ def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False,
     lengths = from_numpy((sizes[:, None] > np.arange(batch)).sum(0))
     order = None
     if sequence.sorted_indices is not None:
-        order, lengths = sequence.sorted_indices.numpy(), lengths[sequence.unsorted_indices]
+        order = sequence.sorted_indices._values()
+        assert sequence.unsorted_indices is not None
+        lengths = lengths[sequence.unsorted_indices.cpu()]
     at = places(sizes, steps, batch_first, order)
     shape = (batch, steps) if batch_first else (steps, batch)
     return _filled(sequence.data, at, shape, padding_value), lengths

@@ -18,15 +18,19 @@ _FAR = 10.0
 
 
 @folded
+def _rest(x):
+    """What is left of a negative number without its whole part, in (-1, 0]."""
+    return x - np.float64(np.int64(x)) if x > -(2.0**52) else 0.0
+
+
+@folded
 def digamma_64(x):
     """psi(x) = psi(x + n) - sum of 1 / (x + k); to the left of 0, psi(1 - x) - pi / tan(pi x)."""
     if x == 0:
         return math.copysign(math.inf, -x)
     reflected = 0.0
     if x < 0:
-        if x == -math.inf:
-            return math.nan
-        r = math.fmod(x, 1.0)
+        r = _rest(x)
         if r == 0:
             return math.nan
         if r < -0.5:
@@ -77,7 +81,7 @@ def polygamma_64(n, x):
         return sign * math.gamma(s) * _zeta(s, x)
     if not x > -math.inf:
         return math.nan
-    r = math.fmod(x, 1.0)
+    r = _rest(x)
     if r == 0:
         return sign * math.inf
     r += 1.0

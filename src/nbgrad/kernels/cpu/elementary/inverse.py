@@ -2,7 +2,6 @@
 
 import math
 
-
 from nbgrad.kernels.options import folded
 
 _A = 0.147

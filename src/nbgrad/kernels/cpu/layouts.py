@@ -1,0 +1,67 @@
+"""Arrays seen and copied in other layouts, by the same names on every device."""
+
+import numpy as np
+
+from nbgrad.kernels import memory
+
+
+def contiguous(x):
+    """The array without gaps, itself where it has none."""
+    return np.ascontiguousarray(x)
+
+
+def copied(x, dtype=None):
+    """A fresh contiguous copy, in a dtype if one is given."""
+    out = memory.empty(x.shape, dtype or x.dtype)
+    out[...] = x
+    return out
+
+
+def cast(x, dtype):
+    """The array in a dtype, itself where it has that."""
+    return x.astype(dtype, copy=False)
+
+
+def moved(x, source, to):
+    """A view with one axis in another place; a number is a vector of one entry."""
+    return np.moveaxis(np.atleast_1d(x), source, to)
+
+
+def spread(x, shape):
+    """A view that is broadcast to a shape."""
+    return x if x.shape == shape else np.broadcast_to(x, shape)
+
+
+def write(x, values):
+    """x[...] = values."""
+    x[...] = values
+
+
+def zeros(like, shape, dtype=None):
+    """Zeros where another array lies, of its dtype unless another is given."""
+    return memory.zeros(shape, dtype or like.dtype)
+
+
+def filled(like, shape, value):
+    """An array that holds one number, of the dtype of another and where that lies."""
+    return np.full(shape, value, like.dtype)
+
+
+def clear(x, row):
+    """x[row] = 0."""
+    x[row] = 0
+
+
+def number(x, place):
+    """The Python number at a place on the elements of an array."""
+    return np.ascontiguousarray(x).reshape(-1)[place].item()
+
+
+def changed(x, shape, change):
+    """Call `change` on x in a shape, or on a copy without gaps that is then written back."""
+    if x.flags.c_contiguous:
+        change(x.reshape(shape))
+    else:
+        copy = copied(x)
+        change(copy.reshape(shape))
+        x[...] = copy

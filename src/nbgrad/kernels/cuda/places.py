@@ -1,0 +1,203 @@
+"""Indices looked at before they are used, on a CUDA device: inside or not, and where a mask is true."""
+
+import math
+from functools import cache
+
+import numpy as np
+
+from nbgrad.kernels.cuda.array import DeviceArray
+from nbgrad.kernels.cuda.layouts import contiguous, copied, window
+from nbgrad.kernels.cuda.memory import download, empty, zeros
+from nbgrad.kernels.cuda.provider import BLOCK, MOST_BLOCKS, SIMULATED, blocks, cuda, kernel, machine
+from nbgrad.kernels.cuda.scan import cumsum
+
+_I64 = np.dtype(np.int64)
+# Entries of a mask that a thread counts.
+EACH = 2 if SIMULATED else 8
+
+
+@kernel
+def _first_outside(idx, found, low, high):
+    """found[0]: how far before the end the first index outside stands, 0 if there is none."""
+    for i in range(cuda.grid(1), idx.size, cuda.gridsize(1)):
+        if idx[i] < low or idx[i] >= high:
+            cuda.atomic.max(found, 0, np.int64(idx.size - i))
+
+
+@kernel
+def _settle(idx, found, n):
+    for i in range(cuda.grid(1), idx.size, cuda.gridsize(1)):
+        k = idx[i] + n if idx[i] < 0 else idx[i]
+        if 0 <= k < n:
+            idx[i] = k
+        else:
+            cuda.atomic.add(found, 0, np.int64(1))
+
+
+@kernel
+def _counts(mask, counts):
+    """How many entries of a block's part are not zero."""
+    own = cuda.shared.array(BLOCK, np.int32)
+    tid = cuda.threadIdx.x
+    for b in range(cuda.blockIdx.x, counts.size, cuda.gridDim.x):
+        start = b * BLOCK * EACH
+        count = np.int32(0)
+        for i in range(start + tid, min(start + BLOCK * EACH, mask.size), BLOCK):
+            if mask[i] != 0:
+                count += np.int32(1)
+        own[tid] = count
+        step = BLOCK // 2
+        while step > 0:
+            cuda.syncthreads()
+            if tid < step:
+                own[tid] += own[tid + step]
+            step //= 2
+        if tid == 0:
+            counts[b] = own[0]
+        cuda.syncthreads()
+
+
+@kernel
+def _marked(mask, counts, ends, places):
+    """The places of a part's entries that are not zero; those of the parts so far end at ends[b]."""
+    own = cuda.shared.array(BLOCK, np.int32)
+    tid = cuda.threadIdx.x
+    for b in range(cuda.blockIdx.x, counts.size, cuda.gridDim.x):
+        start = (b * BLOCK + tid) * EACH
+        end = min(start + EACH, mask.size)
+        count = np.int32(0)
+        for i in range(start, end):
+            if mask[i] != 0:
+                count += np.int32(1)
+        own[tid] = count
+        step = 1
+        while step < BLOCK:
+            cuda.syncthreads()
+            more = own[tid - step] if tid >= step else np.int32(0)
+            cuda.syncthreads()
+            own[tid] += more
+            step *= 2
+        to = ends[b] - counts[b] + own[tid] - count
+        for i in range(start, end):
+            if mask[i] != 0:
+                places[to] = i
+                to += 1
+        cuda.syncthreads()
+
+
+@kernel
+def _coordinates(places, out, rank, d, step, size):
+    for i in range(cuda.grid(1), places.size, cuda.gridsize(1)):
+        out[i * rank + d] = places[i] // step % size
+
+
+@kernel
+def _onward(places, others, n):
+    """Places on one axis more."""
+    for i in range(cuda.grid(1), places.size, cuda.gridsize(1)):
+        places[i] = places[i] * n + others[i]
+
+
+@kernel
+def _walked(places, step, size, stride, start):
+    """What one axis adds to the places of a window's elements."""
+    for i in range(cuda.grid(1), places.size, cuda.gridsize(1)):
+        places[i] += start + i // step % size * stride
+
+
+_KERNELS = {"coordinates": (_coordinates, 2, 4), "onward": (_onward, 2, 1), "walked": (_walked, 1, 4)}
+
+
+@cache
+def _launch(name, grid):
+    function, arrays, numbers = _KERNELS[name]
+    return machine.launcher(function, (*[(_I64, 1)] * arrays, *["int64"] * numbers))(grid, BLOCK)
+
+
+@cache
+def _checks(function, dtype, numbers, grid):
+    return machine.launcher(function, ((dtype, 1), (_I64, 1), *["int64"] * numbers))(grid, BLOCK)
+
+
+def first_out_of_range(idx, low, high):
+    """As kernels.cpu.places."""
+    if not idx.size:
+        return -1
+    found = zeros(1, np.int64)
+    _checks(_first_outside, idx.dtype, 2, blocks(idx.size))(contiguous(idx), found, low, high)
+    back = int(download(found)[0])
+    return idx.size - back if back else -1
+
+
+def settle(idx, n):
+    """As kernels.cpu.places."""
+    if not idx.size:
+        return 0
+    found = zeros(1, np.int64)
+    _checks(_settle, _I64, 1, blocks(idx.size))(idx, found, n)
+    return int(download(found)[0])
+
+
+@cache
+def _marked_launches(dtype, grid):
+    return (machine.launcher(_counts, ((dtype, 1), (_I64, 1)))(grid, BLOCK),
+            machine.launcher(_marked, ((dtype, 1), (_I64, 1), (_I64, 1), (_I64, 1)))(grid, BLOCK))
+
+
+def nonzero_places(x: DeviceArray) -> DeviceArray:
+    """Where a contiguous array is not zero, as a vector of places on its elements."""
+    if not x.size:
+        return empty(0, np.int64)
+    x = x.view(np.uint8) if x.dtype == np.bool_ else x
+    parts = -(-x.size // (BLOCK * EACH))
+    counts = empty(parts, np.int64)
+    count, write = _marked_launches(x.dtype, min(parts, MOST_BLOCKS))
+    count(x, counts)
+    ends = cumsum(counts.reshape(1, -1, 1), False).reshape(-1)
+    places = empty(int(download(ends.part(parts - 1, parts))[0]), np.int64)
+    if places.size:
+        write(x, counts, ends, places)
+    return places
+
+
+def nonzero(mask):
+    """As kernels.cpu.places."""
+    places = nonzero_places(contiguous(mask))
+    rank = mask.ndim
+    if rank == 1:
+        return places.reshape(-1, 1)
+    out = empty((places.size, rank), np.int64)
+    step = mask.size
+    for d, n in enumerate(mask.shape):
+        if out.size:
+            step //= n
+            _launch("coordinates", blocks(places.size))(places, out, rank, d, step, n)
+    return out
+
+
+def columns(found):
+    """As kernels.cpu.places."""
+    count, rank = found.shape
+    return [copied(window(found, (count,), (rank,), k)) for k in range(rank)]
+
+
+def joint_places(first, rest, sizes):
+    """As kernels.cpu.places."""
+    if not rest:
+        return contiguous(first).reshape(-1)
+    places = copied(first).reshape(-1)
+    for i, n in zip(rest, sizes):
+        if places.size:
+            _launch("onward", blocks(places.size))(places, contiguous(i), n)
+    return places
+
+
+def strided_places(shape, strides, start: int) -> DeviceArray:
+    """The places of the elements of a window, in order."""
+    places = zeros(math.prod(shape), np.int64)
+    step = places.size
+    for d, (n, s) in enumerate(zip(shape or (1,), strides or (0,))):
+        if places.size:
+            step //= n
+            _launch("walked", blocks(places.size))(places, step, n, s, 0 if d else start)
+    return places
