@@ -43,7 +43,7 @@ class Device:
 H100 = Device("H100 SXM", 132, 65536, 227 << 10, 2048, 32, 3.35e12, 4.8e-7, 66.9e12)
 
 #: Numbers that a thread of a kernel of products adds to at once.
-TILED = {"matmul": 64, "tiles": 64, "conv": 64}
+TILED = {"matmul_128": 64}
 #: Elements that a thread of a streaming kernel loads before it computes.
 TOGETHER = 4
 
@@ -68,10 +68,10 @@ def occupancy(row: dict, device: Device, figures: str = "sm_90") -> float:
 
 def share(row: dict, device: Device) -> tuple[str, float]:
     """What bounds a kernel, and the share of that bound it can reach."""
-    family = row["kernel"].split(".")[0]
     held = occupancy(row, device) * device.threads
-    if family in TILED:
-        return "arithmetic", min(1.0, held / 32 / 4 * TILED[family] / 4)
+    for name, sums in TILED.items():
+        if name in row["kernel"]:
+            return "arithmetic", min(1.0, held / 32 / 4 * sums / 4)
     sizes = [int(a[1:-2]) for a in row["arguments"].split() if a.endswith("[]")][1:] or [4]
     together = TOGETHER if row["kernel"].endswith("_flat") else 1
     return "memory", min(1.0, held * sum(sizes) * together / device.under_way)

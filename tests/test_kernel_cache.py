@@ -263,5 +263,5 @@ def test_every_kernel_file_is_read_by_the_fingerprint():
     folder = Path(cache.__file__).parent
     for path in folder.rglob("*.py"):
         for line in path.read_text().splitlines():
-            if "nbgrad.kernels" in line and line.lstrip().startswith(("from", "import")):
+            if "nbgrad.kernels" in line and line.startswith(("from", "import")):
                 assert cache._IMPORT.match(line) or line.endswith("("), (path.name, line)

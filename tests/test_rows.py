@@ -1,10 +1,5 @@
 """Every elementwise row, walked once a property: values, gradients, dtypes, in-place, sources."""
 
-import os
-import subprocess
-import sys
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +15,6 @@ from nbgrad.autograd import gradcheck, gradgradcheck
 from nbgrad.formulas.elementwise import TABLE
 from nbgrad.kernels import elementwise, source
 from nbgrad.kernels.elementwise import Spec
-from nbgrad.kernels.layout import geometry
 from nbgrad.kernels.source import compile_source
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.elementwise import OPS, program
@@ -333,31 +327,3 @@ def test_no_float64_in_float32(row):
                 assert types.float64 not in (signature.return_type, *signature.args), (spec, step)
             elif operation == "call":
                 assert signature.return_type != types.float64, (spec, step)
-
-
-def test_cuda_source():
-    """The CUDA source of every row, forward and backward, runs right under Numba's simulator."""
-    subprocess.run([sys.executable, "-c", "import test_rows; test_rows.simulate()"], check=True,
-                   cwd=Path(__file__).parent, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"})
-
-
-def simulate():
-    """Run every kernel in the simulator, flat and strided, against the CPU's as plain Python."""
-    for row in TABLE.values():
-        if row.name in ("erfinv", "lgamma", "digamma", "polygamma"):  # which only the CPU has
-            continue
-        for spec, given in emitted(row):
-            body = elementwise.body(spec, given)
-            numbers = tuple(samples.PARAMS[p] for p in spec.params)
-            read = len(body.operands) - 1
-            table, steps = geometry((5, 3), [(3, 1)] + [(1, 5)] * read, [0] * (1 + read))
-            arrays = [samples.draw(row, row.inputs.index(n), (15,), d.np) if n in row.inputs
-                      else np.linspace(0.1, 0.8, 15, dtype=d.np) for n, d in zip(spec.inputs, given)]
-            for emit, extra in ((source.flat, ()), (partial(source.strided, steps=steps), (table,))):
-                first = arrays[0] if spec.into else np.zeros(15, spec.results[0].np)
-                outs = [first.copy() for _ in range(2)]
-                args = (*arrays[len(spec.into):], *numbers, *extra)
-                with np.errstate(all="ignore"):
-                    compile_source(emit(body, device="cuda"))[1, 32](outs[0], *args)
-                    compile_source(emit(body)).py_func(outs[1], *args)
-                np.testing.assert_array_equal(*outs, err_msg=emit(body, device="cuda"))

@@ -27,7 +27,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (12, 0))
 #: Modules whose kernels may not spill.
-HOT = ("matmul", "conv", "softmax", "norm", "reductions", "elementwise", "updates")
+HOT = ("emitted", "tiles", "matmul", "conv", "softmax", "moments", "norm", "group_norm")
 
 
 class Recorder:
@@ -71,8 +71,8 @@ class Recorder:
         return lambda *args, **options: None
 
 
-def recorded() -> dict[tuple, tuple]:
-    """Every kernel that the tables, models and optimizers launch."""
+def recorded(quick: bool) -> dict[tuple, tuple]:
+    """Every kernel that the tables, models and optimizers launch; in float32 alone if `quick`."""
     from nbgrad.kernels.cuda import provider
     machine = provider.machine = Recorder()  # type: ignore[assignment]
     import nbgrad
@@ -80,7 +80,8 @@ def recorded() -> dict[tuple, tuple]:
 
     warnings.simplefilter("ignore")
     cases = [c for table in tables(ROOT / "tests" / "ops" / "cases") for c in table.CASES]
-    for dtype in (nbgrad.float32, nbgrad.float64, nbgrad.bfloat16, nbgrad.float16):
+    others = () if quick else (nbgrad.float64, nbgrad.bfloat16, nbgrad.float16)
+    for dtype in (nbgrad.float32, *others):
         for case in cases:
             with contextlib.suppress(Exception):  # numbers that are none may be refused
                 run(case, dtype)
@@ -164,16 +165,20 @@ _found: list = []  # of this process, given to its forks
 
 
 def _one(k: int) -> tuple[int, dict | str]:
-    (kernel, signature), _ = _found[k]
+    (kernel, signature), _, quick = _found[k]
+    wanted = ((9, 0),) if quick and is_emitted(kernel) else ARCHITECTURES
     try:
-        return k, {f"sm_{a}{b}": assemble(kernel, signature, (a, b)) for a, b in ARCHITECTURES}
+        return k, {f"sm_{a}{b}": assemble(kernel, signature, (a, b)) for a, b in wanted}
     except Exception as error:
         return k, f"{type(error).__name__}: {error}"
 
 
+def is_emitted(kernel) -> bool:
+    return Path(kernel.function.__code__.co_filename).parent.name == "generated"
+
+
 def name_of(kernel) -> str:
-    file = Path(kernel.function.__code__.co_filename)
-    family = "elementwise" if file.parent.name == "generated" else file.stem
+    family = "emitted" if is_emitted(kernel) else Path(kernel.function.__code__.co_filename).stem
     return f"{family}.{kernel.function.__name__}"
 
 
@@ -186,14 +191,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     parser.add_argument("--only", default="", help="kernels whose name contains this")
+    parser.add_argument("--quick", action="store_true",
+                        help="emitted kernels in float32 and for sm_90 alone")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    _found.extend(item for item in recorded().items() if options.only in name_of(item[0][0]))
+    _found.extend((*item, options.quick) for item in recorded(options.quick).items()
+                  if options.only in name_of(item[0][0]))
     print(f"{len(_found)} kernels, for {', '.join(f'sm_{a}{b}' for a, b in ARCHITECTURES)}", flush=True)
     with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
         results = dict(pool.map(_one, range(len(_found)), chunksize=8))
     rows, failed = [], []
-    for k, ((kernel, signature), (blocks, threads)) in enumerate(_found):
+    for k, ((kernel, signature), (blocks, threads), _) in enumerate(_found):
         name, found = name_of(kernel), results[k]
         if isinstance(found, str):
             failed.append(f"{name} ({written(signature)}): {found[-400:]}")
