@@ -64,16 +64,7 @@ bench-micro: $(VENV)/bench.stamp
 	$(BIN)/python -m pytest benchmarks/micro --benchmark-columns=min,median,iqr,ops $(ARGS)
 
 # Every benchmark once, in forks of one process that imported nbgrad: its numbers mean nothing.
-check-# A process either simulates or compiles: Numba reads the flag when it is imported.
-test-cuda: $(VENV)/cuda.stamp
-	$(BIN)/python -c 'import nbgrad, sys; sys.exit(not nbgrad.cuda.is_available())' \
-		|| export NUMBA_ENABLE_CUDASIM=1; \
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/cuda $(ARGS)
-
-cuda-compile: $(VENV)/cuda.stamp
-	$(BIN)/python tools/compile_cuda.py $(ARGS)
-
-bench: $(VENV)/bench.stamp
+check-bench: $(VENV)/bench.stamp
 	$(ASV) check --python=same
 	$(ASV) machine --yes >/dev/null
 	$(ASV) run --quick --dry-run --python=same --launch-method=forkserver --show-stderr $(ARGS)

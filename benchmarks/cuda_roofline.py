@@ -42,8 +42,8 @@ class Device:
 # (Luo et al., Benchmarking and Dissecting the Nvidia Hopper GPU Architecture, 2024).
 H100 = Device("H100 SXM", 132, 65536, 227 << 10, 2048, 32, 3.35e12, 4.8e-7, 66.9e12)
 
-#: Numbers that a thread of a kernel of products adds to at once.
-TILED = {"matmul_128": 64}
+#: Numbers that a thread of a kernel of products adds to at once, in its smallest tiles.
+TILED = {"emitted.matmul": 32, "emitted.convolution": 32}
 #: Elements that a thread of a streaming kernel loads before it computes.
 TOGETHER = 4
 
