@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from nbgrad import devices
 from nbgrad.devices import CPU, device
 from nbgrad.kernels.cuda.array import DeviceArray, OnHost
@@ -40,14 +38,6 @@ def machine() -> Any:
     """The CUDA device, or what stands in for it."""
     from nbgrad.kernels.cuda.provider import machine
     return machine
-
-
-def contiguous(x):
-    """An array of either device without gaps, itself where it has none."""
-    if type(x) is not DeviceArray:
-        return np.ascontiguousarray(x)
-    from nbgrad.kernels.cuda import layouts
-    return layouts.contiguous(x)
 
 
 class Twins:

@@ -68,6 +68,8 @@ def _store(result: DType, kind: str, compute: str) -> str:
         return _HALVES[result.name][1]
     if result.name == "bool" and kind not in ("bool", "logical"):
         return "({}) != 0"
+    if compute == "int64" and result.category == 1 and result.name != compute:
+        return f"np.{result.name}({{}})"  # the low bits, also where Python's numbers would refuse
     # What a machine makes of a float outside the range of a small integer is its own affair.
     return "np.int32({})" if result.name in _SMALL and compute.startswith("float") else "{}"
 

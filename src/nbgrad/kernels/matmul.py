@@ -125,11 +125,11 @@ def product(a: Layout, b: Layout, ta: bool = False, tb: bool = False,
 def added_product(a: Layout, b: Layout, ta: bool, tb: bool) -> Plan | None:
     """A B added to the output, with the bits of adding it afterwards; None where that is no faster."""
     p, shape = _shaped(a, b, ta, tb, None)
-    if p.dtype.category != 2 or min(p.m, p.n) <= 4 or not 0 < p.k <= _KC or p.matrices == 0:
+    if p.device is not CPU or p.dtype.category != 2 or p.matrices == 0:
         return None
-    out = layout(p.dtype, shape, device=p.device)
-    if p.device is not CPU:
+    if min(p.m, p.n) <= 4 or not 0 < p.k <= _KC:
         return None
+    out = layout(p.dtype, shape)
     return Plan(_in_tiles(p._replace(adds=True)), out, out.numel, p.dtype.np)
 
 

@@ -16,7 +16,7 @@ from nbgrad.formulas.expr import free, mul, var
 from nbgrad.formulas.reductions import TABLE
 from nbgrad.formulas.row import Row
 from nbgrad.kernels import reductions as kernels
-from nbgrad.kernels.backend import Twins, contiguous
+from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, layout
@@ -29,6 +29,7 @@ from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import cat, expand, reshape, unsqueeze
 from nbgrad.tensor import AccumulateGrad, Tensor
 
+contiguous = Twins("layouts").contiguous
 extremum = Twins("extremum").extremum
 
 

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from nbgrad.kernels.layout import contiguous_strides
+
 
 class OnHost(NotImplementedError):
     """What has no CUDA kernel met an array on a device; `apply` then runs it on the host."""
@@ -57,11 +59,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         """The strides in elements, also where they are those of a contiguous array."""
         if self.strides is not None:
             return self.strides
-        found, step = [], 1
-        for n in reversed(self.shape):
-            found.append(step)
-            step *= max(n, 1)
-        return tuple(reversed(found))
+        return contiguous_strides(self.shape)
 
     def reshape(self, *shape) -> DeviceArray:
         """A view of contiguous elements in another shape."""

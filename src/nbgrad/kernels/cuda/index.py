@@ -12,7 +12,7 @@ import numpy as np
 from nbgrad import config
 from nbgrad.kernels.cpu.softmax import split
 from nbgrad.kernels.cuda.array import DeviceArray
-from nbgrad.kernels.cuda.layouts import changed, contiguous, crop, spread, window
+from nbgrad.kernels.cuda.layouts import changed, contiguous, crop, spread
 from nbgrad.kernels.cuda.memory import download, empty, zeros
 from nbgrad.kernels.cuda.places import (  # noqa: F401
     columns,
@@ -237,7 +237,7 @@ def gather(x, axis, idx):
     """As kernels.cpu.index."""
     y = empty(idx.shape, x.dtype)
     if not x.shape:
-        x = window(x, (1,), (1,))
+        x = x.window((1,), (1,), 0)
     shape = idx.shape or (1,)
     axis %= x.ndim
     n = x.shape[axis]
@@ -251,7 +251,7 @@ def gather(x, axis, idx):
 
 def _scatter(x, axis, idx, src, how):
     if not x.shape:
-        x = window(x, (1,), (1,))
+        x = x.window((1,), (1,), 0)
     shape = idx.shape or (1,)
     axis %= x.ndim
     n = x.shape[axis]

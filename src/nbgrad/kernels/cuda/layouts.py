@@ -27,17 +27,11 @@ def contiguous(x: DeviceArray) -> DeviceArray:
     return made
 
 
-def window(x: DeviceArray, shape, strides, first: int = 0) -> DeviceArray:
-    """Elements of x, strides and the place of the first one given in elements from that of x."""
-    return DeviceArray(x.block, x.ptr + first * x.dtype.itemsize, x.dtype, tuple(shape),
-                       tuple(strides))
-
-
 def narrowed(x: DeviceArray, ranges) -> DeviceArray:
     """Elements `start` to `stop` along each axis."""
     steps = x.steps()
-    return window(x, [max(b - a, 0) for a, b in ranges], steps,
-                  sum([a * s for (a, _), s in zip(ranges, steps)]))
+    return x.window(tuple([max(b - a, 0) for a, b in ranges]), steps,
+                    sum([a * s for (a, _), s in zip(ranges, steps)]))
 
 
 def copy(to: DeviceArray, x: DeviceArray) -> None:
@@ -92,21 +86,22 @@ def write(x: DeviceArray, values: DeviceArray) -> None:
 def moved(x: DeviceArray, source: int, to: int) -> DeviceArray:
     """A view with one axis in another place; a number is a vector of one entry."""
     if not x.shape:
-        return window(x, (1,), (1,))
+        return x.window((1,), (1,), 0)
     order = list(range(x.ndim))
     order.insert(to % x.ndim, order.pop(source))
     steps = x.steps()
-    return window(x, [x.shape[k] for k in order], [steps[k] for k in order])
+    return x.window(tuple([x.shape[k] for k in order]), tuple([steps[k] for k in order]), 0)
 
 
 def spread(x: DeviceArray, shape: tuple[int, ...]) -> DeviceArray:
     """A view that is broadcast to a shape."""
-    return x if x.shape == shape else window(x, shape, expanded_strides(x.shape, x.steps(), shape))
+    return x if x.shape == shape else x.window(
+        shape, expanded_strides(x.shape, x.steps(), shape), 0)
 
 
 def crop(x: DeviceArray, shape: tuple[int, ...]) -> DeviceArray:
     """The corner of an array that a shape covers."""
-    return x if x.shape == shape else window(x, shape, x.steps())
+    return x if x.shape == shape else x.window(shape, x.steps(), 0)
 
 
 def zeros(like: DeviceArray, shape, dtype=None) -> DeviceArray:

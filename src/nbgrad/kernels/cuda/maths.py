@@ -78,7 +78,7 @@ def exp2(x):
     return type(x)(2) ** x
 
 
-def _plain(name, fallback=None):
+def _plain(name):
     """A function of NumPy numbers that gives NaN and infinities where Python's raises."""
     known = getattr(np, name, None)
 

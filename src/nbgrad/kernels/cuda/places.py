@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from nbgrad.kernels.cuda.array import DeviceArray
-from nbgrad.kernels.cuda.layouts import contiguous, copied, window
+from nbgrad.kernels.cuda.layouts import contiguous, copied
 from nbgrad.kernels.cuda.memory import download, empty, zeros
 from nbgrad.kernels.cuda.provider import BLOCK, MOST_BLOCKS, SIMULATED, blocks, cuda, kernel, machine
 from nbgrad.kernels.cuda.scan import cumsum
@@ -178,7 +178,7 @@ def nonzero(mask):
 def columns(found):
     """As kernels.cpu.places."""
     count, rank = found.shape
-    return [copied(window(found, (count,), (rank,), k)) for k in range(rank)]
+    return [copied(found.window((count,), (rank,), k)) for k in range(rank)]
 
 
 def joint_places(first, rest, sizes):

@@ -1,8 +1,9 @@
 """Who compiles and runs CUDA kernels: numba-cuda and the driver, or Numba's simulator without a GPU.
 
-The only file that imports `numba.cuda`. It is imported when a CUDA device is first used. Kernels take
-`cuda` and their decorators from here; whatever else asks for memory, copies and launches asks
-`machine`, which is driver.Driver or, under NUMBA_ENABLE_CUDASIM=1, simulator.Simulator.
+It is imported when a CUDA device is first used. Kernels take `cuda` and their decorators from here;
+beside this file only driver.py and simulator.py know `numba.cuda`. Whoever wants memory, copies
+and launches asks `machine`, which is driver.Driver or, under NUMBA_ENABLE_CUDASIM=1,
+simulator.Simulator.
 """
 
 import os
@@ -56,11 +57,6 @@ def inline(function):
     """A function on the device that is folded into the kernels calling it."""
     return cuda.jit(device=True)(function) if SIMULATED else cuda.jit(device=True, inline="always")(
         function)
-
-
-def device(function):
-    """A function on the device that kernels call."""
-    return cuda.jit(device=True)(function)
 
 
 def blocks(work: int, each: int = BLOCK) -> int:

@@ -5,7 +5,7 @@ import math
 from itertools import product
 
 from nbgrad.kernels.cuda.launch import launch
-from nbgrad.kernels.cuda.layouts import contiguous, copy, narrowed, window
+from nbgrad.kernels.cuda.layouts import contiguous, copy, narrowed
 from nbgrad.kernels.cuda.memory import empty
 from nbgrad.kernels.cuda.provider import cuda, kernel
 
@@ -24,7 +24,8 @@ def flipped(x, axes):
     """x with some axes walked backwards."""
     y, steps = empty(x.shape, x.dtype), x.steps()
     first = sum([(x.shape[k] - 1) * steps[k] for k in axes])
-    copy(y, window(x, x.shape, [-s if k in axes else s for k, s in enumerate(steps)], first))
+    turned = tuple([-s if k in axes else s for k, s in enumerate(steps)])
+    copy(y, x.window(x.shape, turned, first))
     return y
 
 
@@ -47,7 +48,7 @@ def each(x, times, axis):
     shape, steps = x.shape, x.steps()
     y = empty((*shape[:axis], shape[axis] * times, *shape[axis + 1:]), x.dtype)
     apart = (*shape[:axis + 1], times, *shape[axis + 1:])
-    copy(y.reshape(*apart), window(x, apart, (*steps[:axis + 1], 0, *steps[axis + 1:])))
+    copy(y.reshape(*apart), x.window(apart, (*steps[:axis + 1], 0, *steps[axis + 1:]), 0))
     return y
 
 

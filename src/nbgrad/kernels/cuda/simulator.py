@@ -128,7 +128,6 @@ class Simulator:
     def launcher(self, kernel, signature: tuple):
         """A function of (blocks, threads) that gives the launch."""
         found = kernel.dispatcher()
-        kernel_of[kernel.function.__qualname__] = signature
 
         def bind(blocks, threads):
             def run(*args) -> None:
@@ -144,10 +143,6 @@ class Simulator:
         kinds: list = [None if type(s) is tuple else np.int64 if s == "int64" else np.float64
                  for s in signature]
         return bind
-
-
-#: the signature that each kernel was last launched with, for who checks that all compile
-kernel_of: dict[str, tuple] = {}
 
 
 def _host(array) -> np.ndarray:
