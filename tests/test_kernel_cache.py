@@ -186,6 +186,46 @@ def test_processes_that_fill_one_folder_together(tmp_path):
     assert kinds <= {".bin", ".py", ".pyc"}  # no temporary file is left
 
 
+CLOSURES = """
+import sys
+import numpy as np
+from nbgrad.kernels.options import inline, kernel
+
+def made(number):
+    @inline
+    def step(x, i):
+        {steps}
+        return x[i] + number
+    return step
+
+one, two = made(1.0), made(2.0)
+
+@kernel
+def first(x):
+    for i in range(x.size):
+        x[i] = one(x, i) + one(x, x.size - 1 - i)
+
+@kernel
+def second(x):
+    for i in range(x.size):
+        x[i] = two(x, i) + two(x, x.size - 1 - i)
+""".format(steps="\n        ".join(f"x[(i * {k}) % x.size] = np.sqrt(x[i % {k + 3}]) / x[{k} % x.size]"
+                                  for k in range(40)))
+
+
+def test_closures_of_one_name_do_not_meet(tmp_path):
+    file = tmp_path / "closures.py"
+    file.write_text(CLOSURES)
+    run = (f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import numpy as np, closures\n"
+           "for name in {names!r}:\n"
+           "    x = np.full(9, 2.0); getattr(closures, name)(x); print(float(x[0]).hex())")
+    alone = [finish(start(tmp_path / "cache", run.format(names=[name])))
+             for name in ("first", "second")]
+    together = finish(start(tmp_path / "cache", run.format(names=["first", "second"])))
+    assert together == [*alone[0], *alone[1]]
+    assert alone[0] != alone[1]
+
+
 def test_hits_are_counted(filled):
     script = WORK + "from nbgrad.kernels import cache; print(*cache.stats().values())"
     _, hits, misses = finish(start(filled, script))

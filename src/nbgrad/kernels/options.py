@@ -83,8 +83,13 @@ def _takes_turns() -> bool:
 
 
 def inline(function):
-    """Compile a scalar helper that is folded into the kernels calling it, and never stored alone."""
-    return _jit(function)
+    """Compile a scalar helper that is folded into the kernels calling it, and never stored alone.
+
+    Numba tells functions of one name apart by a number that counts up in each process. So helpers
+    that a factory makes would meet under one symbol when kernels that two processes stored are
+    loaded by a third, and the first one loaded would be called by both: these are never called.
+    """
+    return folded(function) if "<locals>" in function.__qualname__ else _jit(function)
 
 
 def folded(function):
