@@ -130,22 +130,32 @@ def train(model, shape) -> None:
         optimizer.zero_grad()
 
 
-def assemble(kernel, signature: tuple, capability: tuple[int, int]) -> dict[str, int]:
-    """What the assembler says of a kernel: registers, shared memory, stack and spilled bytes."""
+def assemble(kernel, signature: tuple) -> dict[str, dict[str, int]]:
+    """What the assembler says of a kernel for each architecture.
+
+    Python is turned into LLVM's language once, and that into machine code for each architecture.
+    """
     import numba.cuda.dispatcher
-    from cuda.bindings import nvjitlink
-    from numba import cuda
+    from numba.cuda.compiler import _compile_pyfunc_with_fixup
 
     from nbgrad.kernels.cuda.driver import types_of
+    oldest = ARCHITECTURES[0]
     # A call of a function on the device asks the current device for its architecture.
-    numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    codes, _ = cuda.compile_all(kernel.function, types_of(signature), cc=capability, device=False,
-                                abi="numba", output="ltoir", **kernel.options)
-    options = ["-lto", f"-arch=sm_{capability[0]}{capability[1]}", "-verbose"]
+    numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=oldest)
+    library, _ = _compile_pyfunc_with_fixup(
+        kernel.function, types_of(signature), debug=None, lineinfo=False, device=False, fastmath=False,
+        cc=oldest, opt=None, abi="numba", abi_info=None, forceinline=False, lto=True,
+        **{"launch_bounds": None} | kernel.options)
+    return {f"sm_{a}{b}": link(library.get_ltoir(cc=(a, b)), f"sm_{a}{b}") for a, b in ARCHITECTURES}
+
+
+def link(code, architecture: str) -> dict[str, int]:
+    """Registers, shared memory, stack and spilled bytes of a kernel in NVVM's language."""
+    from cuda.bindings import nvjitlink
+    options = ["-lto", f"-arch={architecture}", "-verbose"]
     linker = nvjitlink.create(len(options), options)
-    for k, code in enumerate(codes):
-        content = code if isinstance(code, bytes) else bytes(code.code)
-        nvjitlink.add_data(linker, nvjitlink.InputType.LTOIR, content, len(content), f"part{k}")
+    content = bytes(getattr(code, "code", code))
+    nvjitlink.add_data(linker, nvjitlink.InputType.LTOIR, content, len(content), "kernel")
     nvjitlink.complete(linker)
     log = bytearray(nvjitlink.get_info_log_size(linker))
     nvjitlink.get_info_log(linker, log)
@@ -165,10 +175,9 @@ _found: list = []  # of this process, given to its forks
 
 
 def _one(k: int) -> tuple[int, dict | str]:
-    (kernel, signature), _, quick = _found[k]
-    wanted = ((9, 0),) if quick and is_emitted(kernel) else ARCHITECTURES
+    (kernel, signature), _ = _found[k]
     try:
-        return k, {f"sm_{a}{b}": assemble(kernel, signature, (a, b)) for a, b in wanted}
+        return k, assemble(kernel, signature)
     except Exception as error:
         return k, f"{type(error).__name__}: {error}"
 
@@ -192,16 +201,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     parser.add_argument("--only", default="", help="kernels whose name contains this")
     parser.add_argument("--quick", action="store_true",
-                        help="emitted kernels in float32 and for sm_90 alone")
+                        help="kernels of float32 alone")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    _found.extend((*item, options.quick) for item in recorded(options.quick).items()
+    _found.extend(item for item in recorded(options.quick).items()
                   if options.only in name_of(item[0][0]))
     print(f"{len(_found)} kernels, for {', '.join(f'sm_{a}{b}' for a, b in ARCHITECTURES)}", flush=True)
     with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
         results = dict(pool.map(_one, range(len(_found)), chunksize=8))
     rows, failed = [], []
-    for k, ((kernel, signature), (blocks, threads), _) in enumerate(_found):
+    for k, ((kernel, signature), (blocks, threads)) in enumerate(_found):
         name, found = name_of(kernel), results[k]
         if isinstance(found, str):
             failed.append(f"{name} ({written(signature)}): {found[-400:]}")

@@ -74,6 +74,12 @@ def quiet_collector() -> None:
     if gc.get_threshold()[0] in (700, 2000):
         gc.set_threshold(10_000, *gc.get_threshold()[1:])
 
+#: Who multiplies matrices on a CUDA device, of those there are; `preferred_blas_library` sets it.
+MATMUL_LIBRARIES = ("default", "cublas")
+CUDA_MATMUL: str = os.environ.get("NBGRAD_CUDA_MATMUL", "default")
+if CUDA_MATMUL not in MATMUL_LIBRARIES:
+    raise ValueError(f"NBGRAD_CUDA_MATMUL is {', '.join(MATMUL_LIBRARIES)}, not {CUDA_MATMUL!r}")
+
 #: Whether sums are made in the same order each time, also where any order would be faster;
 #: `use_deterministic_algorithms` sets it.
 DETERMINISTIC = True

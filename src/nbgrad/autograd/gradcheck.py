@@ -232,7 +232,7 @@ class _Check:
         targets = [t for _, t in self.targets]
         found = {k: np.zeros((t.numel(), len(directions))) for k, t in self.targets}
         for column, v in enumerate(directions):
-            seed = from_numpy(np.array(v)).to(output.dtype).reshape(output.shape)
+            seed = from_numpy(np.array(v)).to(output.device, output.dtype).reshape(output.shape)
             gs = grad(output, targets, seed, retain_graph=True, allow_unused=True)
             for matrix, t, g in zip(found.values(), targets, gs):
                 if g is None:
@@ -295,7 +295,7 @@ def _float_arrays(outputs: Any) -> Iterator[tuple[int, np.ndarray]]:
 
 def _array(t: Tensor) -> np.ndarray:
     """A copy of the values in float64."""
-    return np.array(t.detach().double().numpy())
+    return np.array(t.detach().double()._values())
 
 
 def _both(numerical: np.ndarray, analytical: np.ndarray) -> str:
@@ -315,5 +315,5 @@ def _draw(like: Tensor, random: np.random.Generator, gaps: bool) -> Tensor:
     shape = tuple(like.shape)
     gaps = gaps and like.numel() > 1
     drawn = random.uniform(-1, 1, (*shape[:-1], 2 * shape[-1]) if gaps else shape)
-    made = from_numpy(np.asarray(drawn)).to(like.dtype)
+    made = from_numpy(np.asarray(drawn)).to(like.device, like.dtype)
     return (made[..., ::2] if gaps else made).requires_grad_()

@@ -26,13 +26,13 @@ def logged(script: Script, library: Any) -> list:
 
 
 def plain(value: Any, library: Any) -> Any:
-    """A value as both libraries would print it: numbers to five digits, modules by their class."""
+    """A value as both libraries would print it: numbers to four digits, modules by their class."""
     if isinstance(value, library.Tensor):
         return plain(value.tolist(), library)
     if isinstance(value, library.nn.Module):
         return type(value).__name__
     if isinstance(value, float):
-        return f"{value:.5g}"
+        return f"{value:.4g}"
     if isinstance(value, dict):
         return {k: plain(v, library) for k, v in value.items()}
     if isinstance(value, tuple | list):

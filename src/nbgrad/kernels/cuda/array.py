@@ -24,7 +24,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     and operators on it raise OnHost, so that no copy to the host is made unseen.
     """
 
-    __slots__ = ("block", "dtype", "fields", "ptr", "shape", "size", "strides")
+    __slots__ = ("__weakref__", "block", "dtype", "fields", "ptr", "shape", "size", "strides")
 
     def __init__(self, block, ptr: int, dtype: np.dtype, shape: tuple[int, ...],
                  strides: tuple[int, ...] | None = None) -> None:

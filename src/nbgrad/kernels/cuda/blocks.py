@@ -5,7 +5,6 @@ itself. All threads of a block must come along where threads meet: the loops ove
 often for all, and a group without a row adds nothing.
 """
 
-import threading
 from functools import cache
 
 import numpy as np
@@ -13,35 +12,32 @@ import numpy as np
 from nbgrad.kernels.cuda.provider import MOST_BLOCKS, SIMULATED, cuda, inline
 
 #: Threads of a block, and of a warp; tiny ones in the simulator.
-THREADS, WARP = (4, 2) if SIMULATED else (256, 32)
+THREADS, WARP = (4, cuda.warpsize) if SIMULATED else (256, 32)
 WARPS = THREADS // WARP
 
-if SIMULATED:
-    _held: dict = {}
 
-    def sync():
-        """Wait for the other threads of the block."""
-        threading.current_thread().syncthreads()  # type: ignore[attr-defined]
+@inline
+def sync():
+    """Wait for the other threads of the block."""
+    cuda.syncthreads()
 
-    def exchange(value, lanes):
-        """The value of the thread whose number in the warp differs by the bits `lanes`."""
-        own = threading.current_thread()
-        me = own.threadIdx.x  # type: ignore[attr-defined]
-        _held[me] = value
-        own.syncthreads()  # type: ignore[attr-defined]
-        found = _held[me ^ lanes]
-        own.syncthreads()  # type: ignore[attr-defined]
-        return found
-else:
-    @inline
-    def sync():
-        """Wait for the other threads of the block."""
-        cuda.syncthreads()
 
-    @inline
-    def exchange(value, lanes):
-        """The value of the thread whose number in the warp differs by the bits `lanes`."""
-        return cuda.shfl_xor_sync(np.uint32(0xFFFFFFFF), value, lanes)
+@inline
+def exchange(value, lanes):
+    """The value of the thread whose number in the warp differs by the bits `lanes`."""
+    return cuda.shfl_xor_sync(np.uint32(0xFFFFFFFF), value, lanes)
+
+
+@inline
+def meet():
+    """Wait for the other threads of the warp."""
+    cuda.syncwarp()
+
+
+@inline
+def vote(yes):
+    """The threads of the warp for which it is so, as bits."""
+    return np.uint32(cuda.ballot_sync(np.uint32(0xFFFFFFFF), yes))
 
 
 @cache

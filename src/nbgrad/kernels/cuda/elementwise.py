@@ -92,7 +92,8 @@ def _strided(body: source.Body, shape, target, read, signature):
         numbers += [own.offset, *step]
     wide = max(own.offset + own.span for own in operands) >= _NARROW or numbers[0] >= _NARROW
     kernel = kernel_strided(body, len(sizes), wide)
-    run = machine.launcher(kernel, (*signature, *["int64"] * len(numbers)))(blocks(numbers[0]), BLOCK)
+    run = machine.launcher(kernel, (*signature, *["int64"] * len(numbers)))(
+        blocks(-(-numbers[0] // loops.TOGETHER)), BLOCK)
     return lambda *args: run(*args, *numbers)
 
 

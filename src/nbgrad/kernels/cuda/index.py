@@ -12,6 +12,7 @@ import numpy as np
 from nbgrad import config
 from nbgrad.kernels.cpu.softmax import split
 from nbgrad.kernels.cuda.array import DeviceArray
+from nbgrad.kernels.cuda.blocks import power
 from nbgrad.kernels.cuda.layouts import changed, contiguous, crop, spread
 from nbgrad.kernels.cuda.memory import download, empty, zeros
 from nbgrad.kernels.cuda.places import (  # noqa: F401
@@ -28,6 +29,8 @@ from nbgrad.kernels.cuda.sort import ordered
 
 _I64, _I32 = np.dtype(np.int64), np.dtype(np.int32)
 _HOW = {"sum": 0, "prod": 1, "amax": 2, "amin": 3, "put": 4}
+#: Numbers that a block counts in its own memory.
+BINS = 4 if SIMULATED else 4096
 # So few indices are gone through by a thread a column, as are those of so many columns.
 FEW, MANY = (2, 64) if SIMULATED else (16, 1 << 15)
 
@@ -44,11 +47,26 @@ def _joined(how, a, b):
 
 
 @kernel
-def _take(x, idx, y, n, count, inner):
-    for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        row = i // inner
-        o = row // count
-        y[i] = x[(o * n + idx[row - o * count]) * inner + i - row * inner]
+def _take(x, idx, y, rows, n, count, inner, shift):
+    """Rows of y, each by 2^shift neighbouring threads, which load four elements before they store."""
+    rows, count, inner = np.uint64(rows), np.uint64(count), np.uint64(inner)
+    lanes = np.uint64(1) << np.uint64(shift)
+    row = np.uint64(cuda.grid(1)) >> np.uint64(shift)
+    while row < rows:
+        o = row // count if rows != count else np.uint64(0)
+        start = (o * np.uint64(n) + np.uint64(idx[row - o * count])) * inner
+        to = row * inner
+        c = np.uint64(cuda.threadIdx.x) & (lanes - np.uint64(1))
+        while c + np.uint64(3) * lanes < inner:
+            first, second = x[start + c], x[start + c + lanes]
+            third, fourth = x[start + c + np.uint64(2) * lanes], x[start + c + np.uint64(3) * lanes]
+            y[to + c], y[to + c + lanes] = first, second
+            y[to + c + np.uint64(2) * lanes], y[to + c + np.uint64(3) * lanes] = third, fourth
+            c += np.uint64(4) * lanes
+        while c < inner:
+            y[to + c] = x[start + c]
+            c += lanes
+        row += np.uint64(cuda.gridsize(1)) >> np.uint64(shift)
 
 
 @kernel
@@ -136,7 +154,7 @@ def _add_at_once(x, idx, values, n, count, inner, whole):
         cuda.atomic.add(x, _target(idx, i, n, count, inner, whole), values[i])
 
 
-_KERNELS = {"take": (_take, "uiu", 3), "gather": (_gather, "uiu", 3), "claim": (_claim, "ii", 4),
+_KERNELS = {"take": (_take, "uiu", 5), "gather": (_gather, "uiu", 3), "claim": (_claim, "ii", 4),
             "put": (_put, "uiiu", 4), "turn": (_in_turn, "did", 5), "aims": (_aims, "ik", 4),
             "runs": (_runs, "dkjd", 4), "add": (_add_at_once, "did", 4)}
 
@@ -169,8 +187,15 @@ def take_rows(x, idx):
     y = empty((outer, idx.size, inner), x.dtype)
     if y.size:
         width, source, to = _widened(inner, contiguous(x), y)
-        _launch("take", to.dtype, blocks(to.size))(source, contiguous(idx), to, n, idx.size, width)
+        _take_rows(source, contiguous(idx), to, n, idx.size, width)
     return y
+
+
+def _take_rows(x, idx, y, n, count, inner) -> None:
+    """Rows of x at indices into y, as unsigned integers."""
+    rows, lanes = y.size // inner, min(power(-(-inner // 4)), BLOCK)
+    _launch("take", y.dtype, blocks(rows * lanes))(
+        x, idx, y, rows, n, count, inner, lanes.bit_length() - 1)
 
 
 def look_up(storage, offset, n, inner, idx):
@@ -223,7 +248,7 @@ def _join_flat(x, idx, v, shape, count, whole, how) -> None:
     else:
         aims = empty((1, idx.size), _I32 if x.size < 1 << 31 else _I64)
         _launch("aims", _I64, blocks(idx.size), aims.dtype)(idx, aims, n, count, inner, int(whole))
-        aims, order = ordered(aims)
+        aims, order = ordered(aims, max((x.size if whole else n) - 1, 1).bit_length())
         if whole:
             outer, n, inner = 1, x.size, 1
         _launch("runs", x.dtype, blocks(v.size), aims.dtype)(x, aims, order, v, n, inner, outer,
@@ -346,21 +371,55 @@ def _span(x, found):
     cuda.atomic.max(found, 1, low)
 
 
+# A block counts in its own memory if there are few numbers, of which each may be very frequent.
+
+
+@inline
+def _clear(own, counts):
+    if counts.size <= BINS:
+        for k in range(cuda.threadIdx.x, counts.size, BLOCK):
+            own[k] = 0
+        cuda.syncthreads()
+
+
+@inline
+def _one_more(own, counts, k):
+    if counts.size <= BINS:
+        cuda.atomic.add(own, k, np.int32(1))
+    else:
+        cuda.atomic.add(counts, k, np.int64(1))
+
+
+@inline
+def _add_up(own, counts):
+    if counts.size <= BINS:
+        cuda.syncthreads()
+        for k in range(cuda.threadIdx.x, counts.size, BLOCK):
+            if own[k] != 0:
+                cuda.atomic.add(counts, k, np.int64(own[k]))
+
+
 @kernel
 def _count(x, counts):
+    own = cuda.shared.array(BINS, np.int32)
+    _clear(own, counts)
     for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-        cuda.atomic.add(counts, np.int64(x[i]), np.int64(1))
+        _one_more(own, counts, np.int64(x[i]))
+    _add_up(own, counts)
 
 
 @kernel
 def _histogram(x, counts, low, high):
+    own = cuda.shared.array(BINS, np.int32)
     kind = x.dtype.type
     lo = kind(low)
     hi = kind(high)
+    _clear(own, counts)
     for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
         if x[i] >= lo and x[i] <= hi:
             part = np.int64((x[i] - lo) * kind(counts.size) / (hi - lo))
-            cuda.atomic.add(counts, min(part, counts.size - 1), np.int64(1))
+            _one_more(own, counts, min(part, counts.size - 1))
+    _add_up(own, counts)
 
 
 @kernel
@@ -429,5 +488,5 @@ def take_marked(x, mask, shape):
     out = zeros(shape, x.dtype)
     if places.size:
         to = _bits(out).reshape(-1).part(0, places.size)
-        _launch("take", x.dtype, blocks(to.size))(_bits(contiguous(x)), places, to, x.size, to.size, 1)
+        _take_rows(_bits(contiguous(x)), places, to, x.size, to.size, 1)
     return out

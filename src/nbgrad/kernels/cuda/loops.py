@@ -10,8 +10,8 @@ import re
 from nbgrad.kernels.source import Body, accesses, block, header, prelude, statements
 
 _IMPORTS = ("\nfrom nbgrad.kernels.cuda import maths as math\n"
-            "from nbgrad.kernels.cuda.provider import cuda, kernel")
-#: Neighbouring elements of a thread, which it loads before it computes: memory answers all at once.
+            "from nbgrad.kernels.cuda.provider import BLOCK, cuda, kernel")
+#: Elements that a thread loads before it computes: memory answers all at once.
 TOGETHER = 4
 
 
@@ -35,8 +35,9 @@ def rounding(body: Body) -> list[list[str]]:
 def flat(body: Body, scalars: frozenset[str] = frozenset()) -> str:
     """Source of a kernel over contiguous arrays; inputs in `scalars` have one element.
 
-    A thread takes TOGETHER neighbours, then the next ones that are its turn; what does not fill such
-    a group at the end goes to the first threads, an element each.
+    A block takes TOGETHER rows of BLOCK neighbours, a column each thread, then the next rows that are
+    its turn; what does not fill them at the end goes to the first threads, an element each. Indices
+    are unsigned, since others may count from the end, and loops are no ranges, which divide first.
     """
     constants, shared, values = rounding(body)
     load = dict(zip(body.inputs, body.loads))
@@ -49,19 +50,21 @@ def flat(body: Body, scalars: frozenset[str] = frozenset()) -> str:
         header(body, f"{body.name} on {body.compute}, contiguous, for CUDA.", _IMPORTS)
         + f"@kernel\ndef {body.name}_flat({args}):\n"
         + block(prelude(body, constants) + once, 1)
-        + block([f"groups = {body.out_names[0]}.size // {TOGETHER}",
-                 "for group in range(cuda.grid(1), groups, cuda.gridsize(1)):"], 1)
-        + block([f"i = {TOGETHER} * group", *(line for lines in together for line in lines)], 2)
-        + block([f"rest = {TOGETHER} * groups + cuda.grid(1)",
-                 f"for i in range(rest, {body.out_names[0]}.size, cuda.gridsize(1)):"], 1)
-        + block(each + shared + write, 2)
+        + block([f"count, group = np.uint64({body.out_names[0]}.size), np.uint64({TOGETHER} * BLOCK)",
+                 "full = count // group * group",
+                 "i = np.uint64(cuda.blockIdx.x) * group + np.uint64(cuda.threadIdx.x)",
+                 "while i < full:"], 1)
+        + block([line for lines in together for line in lines], 2)
+        + block(["i += np.uint64(cuda.gridDim.x) * group"], 2)
+        + block(["i = full + np.uint64(cuda.grid(1))", "while i < count:"], 1)
+        + block(each + shared + write + ["i += np.uint64(cuda.gridsize(1))"], 2)
     )
 
 
 def _numbered(lines: list[str], assigned: list[str], k: int) -> list[str]:
-    """Lines for element i + k, whose variables are numbered by k."""
+    """Lines for the element of row k, whose variables are numbered by k."""
     names = "|".join(line.split(" = ")[0] for line in assigned)
-    at = f"[i + {k}]" if k else "[i]"
+    at = f"[i + np.uint64({k} * BLOCK)]" if k else "[i]"
     return [re.sub(rf"\b({names})\b", rf"\g<1>_{k}", line).replace("[i]", at) if names else
             line.replace("[i]", at) for line in lines]
 
@@ -84,18 +87,26 @@ def strided(body: Body, rank: int, wide: bool) -> str:
         numbers += [f"{name}_at", *steps]
         terms = " + ".join(f"i{k} * {s}" for k, s in enumerate(steps))
         place.append(f"at_{name} = {number}({name}_at + {terms})")
-    split = ["rest = i"]
+    split = []
     for k in range(rank - 1, 0, -1):
         split += [f"i{k} = {number}(rest % n{k})", f"rest = {number}(rest // n{k})"]
     split.append("i0 = rest")
     each, write = accesses(body, values, {n: f"{n}[at_{n}]" for n in body.operands})
     args = ", ".join((*body.operands, *body.params, *numbers))
-    loop = f"for i in range({number}(cuda.grid(1)), count, {number}(cuda.gridsize(1))):"
+    whole = [*split, *place, *each, *shared]
+    assigned = ["rest = i", *whole]
+    together = [_numbered(lines, assigned, k) for k, lines in (
+        *((k, [f"rest = {number}(i + {k} * BLOCK)", *split, *place, *each]) for k in range(TOGETHER)),
+        *((k, lines) for lines in (shared, write) for k in range(TOGETHER)))]
     return (
         header(body, f"{body.name} on {body.compute}, strided in {rank} axes, for CUDA.", _IMPORTS)
         + f"@kernel\ndef {body.name}_strided({args}):\n"
         + block(prelude(body, constants), 1)
         + block([f"{n} = {number}({n})" for n in numbers], 1)
-        + block([loop], 1)
-        + block(split + place + each + shared + write, 2)
+        + block([f"group = {number}({TOGETHER} * BLOCK)", f"full = {number}(count // group * group)",
+                 f"i = {number}(cuda.blockIdx.x * group + cuda.threadIdx.x)", "while i < full:"], 1)
+        + block([line for lines in together for line in lines], 2)
+        + block([f"i = {number}(i + cuda.gridDim.x * group)"], 2)
+        + block([f"i = {number}(full + cuda.grid(1))", "while i < count:"], 1)
+        + block(["rest = i", *whole, *write, f"i = {number}(i + cuda.gridsize(1))"], 2)
     )

@@ -7,6 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from nbgrad import config
+from nbgrad.kernels.cuda import cublas
 from nbgrad.kernels.cuda.array import DeviceArray, OnHost
 from nbgrad.kernels.cuda.launch import launch as over
 from nbgrad.kernels.cuda.memory import empty
@@ -32,6 +34,8 @@ def launch(p) -> Callable[..., None]:
         return _integers(p)
     if 1 in (p.m, p.n) and len(p.sizes) <= 2 and not p.dtype.half:
         return _with_vector(p)
+    if config.CUDA_MATMUL == "cublas":
+        return cublas.launch(p, None if p.bias is None else _only_bias(p))
     return _matrices(p)
 
 
@@ -131,22 +135,28 @@ def vectors(out, a, b, bias, size, m, k, slab, lanes, along, a_at, a_step, a_str
         total = out.dtype.type(0)
         other, third, fourth = total, total, total
         piece = first + line
-        r = piece % size
-        i, q = r % m, r // m
+        part = piece // size
+        q = (piece - part * size) // m
+        i = piece - part * size - q * m
         if piece < pieces:
-            x = a_at + i * a_step + q // inner * a_outer + q % inner * a_inner
-            y = b_at + q // inner * b_outer + q % inner * b_inner
-            p = piece // size * slab
+            o = q // inner
+            q -= o * inner
+            p = part * slab
             end = min(p + slab, k)
             p += lane
+            x = np.uint64(a_at + i * a_step + o * a_outer + q * a_inner + p * a_stride)
+            y = np.uint64(b_at + o * b_outer + q * b_inner + p * b_stride)
+            dx, dy = np.uint64(lanes * a_stride), np.uint64(lanes * b_stride)
             while p + 3 * lanes < end:
-                total += a[x + p * a_stride] * b[y + p * b_stride]
-                other += a[x + (p + lanes) * a_stride] * b[y + (p + lanes) * b_stride]
-                third += a[x + (p + 2 * lanes) * a_stride] * b[y + (p + 2 * lanes) * b_stride]
-                fourth += a[x + (p + 3 * lanes) * a_stride] * b[y + (p + 3 * lanes) * b_stride]
+                total += a[x] * b[y]
+                other += a[x + dx] * b[y + dy]
+                third += a[x + dx + dx] * b[y + dy + dy]
+                fourth += a[x + dx + dx + dx] * b[y + dy + dy + dy]
+                x, y = x + np.uint64(4) * dx, y + np.uint64(4) * dy
                 p += 4 * lanes
             while p < end:
-                total += a[x + p * a_stride] * b[y + p * b_stride]
+                total += a[x] * b[y]
+                x, y = x + dx, y + dy
                 p += lanes
         shared[lane * sums + line] = (total + other) + (third + fourth)
         cuda.syncthreads()

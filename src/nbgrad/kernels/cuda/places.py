@@ -6,14 +6,17 @@ from functools import cache
 import numpy as np
 
 from nbgrad.kernels.cuda.array import DeviceArray
+from nbgrad.kernels.cuda.blocks import THREADS, WARP, WARPS, total_of, vote
 from nbgrad.kernels.cuda.layouts import contiguous, copied
 from nbgrad.kernels.cuda.memory import download, empty, zeros
 from nbgrad.kernels.cuda.provider import BLOCK, MOST_BLOCKS, SIMULATED, blocks, cuda, kernel, machine
 from nbgrad.kernels.cuda.scan import cumsum
 
 _I64 = np.dtype(np.int64)
-# Entries of a mask that a thread counts.
-EACH = 2 if SIMULATED else 8
+# Entries of a mask that a thread counts, and a block.
+EACH = 2 if SIMULATED else 16
+PART = THREADS * EACH
+_total = total_of(THREADS)
 
 
 @kernel
@@ -37,51 +40,52 @@ def _settle(idx, found, n):
 @kernel
 def _counts(mask, counts):
     """How many entries of a block's part are not zero."""
-    own = cuda.shared.array(BLOCK, np.int32)
-    tid = cuda.threadIdx.x
+    sums = cuda.shared.array(WARPS, np.int32)
+    tid = np.uint32(cuda.threadIdx.x)
     for b in range(cuda.blockIdx.x, counts.size, cuda.gridDim.x):
-        start = b * BLOCK * EACH
+        start, size = np.uint64(b * PART), np.uint32(min(mask.size - b * PART, PART))
         count = np.int32(0)
-        for i in range(start + tid, min(start + BLOCK * EACH, mask.size), BLOCK):
-            if mask[i] != 0:
-                count += np.int32(1)
-        own[tid] = count
-        step = BLOCK // 2
-        while step > 0:
-            cuda.syncthreads()
-            if tid < step:
-                own[tid] += own[tid + step]
-            step //= 2
+        for k in range(EACH):
+            t = np.uint32(tid + k * THREADS)
+            value = mask[start + min(t, np.uint32(size - 1))]
+            count = np.int32(count + (1 if value != 0 and t < size else 0))
+        count = _total(count, sums, tid)
         if tid == 0:
-            counts[b] = own[0]
-        cuda.syncthreads()
+            counts[b] = count
 
 
 @kernel
 def _marked(mask, counts, ends, places):
-    """The places of a part's entries that are not zero; those of the parts so far end at ends[b]."""
-    own = cuda.shared.array(BLOCK, np.int32)
-    tid = cuda.threadIdx.x
+    """The places of a part's entries that are not zero; those of the parts so far end at ends[b].
+
+    A warp looks at neighbours together, and votes; what it writes are neighbours too.
+    """
+    sums = cuda.shared.array(WARPS, np.int32)
+    votes = cuda.local.array(EACH, np.uint32)
+    tid = np.uint32(cuda.threadIdx.x)
+    lane, warp = np.uint32(tid % WARP), np.uint32(tid // WARP)
+    below = np.uint32((1 << lane) - 1)
+    begin = np.uint32(warp * WARP * EACH + lane)
     for b in range(cuda.blockIdx.x, counts.size, cuda.gridDim.x):
-        start = (b * BLOCK + tid) * EACH
-        end = min(start + EACH, mask.size)
+        start, size = b * PART, np.uint32(min(mask.size - b * PART, PART))
         count = np.int32(0)
-        for i in range(start, end):
-            if mask[i] != 0:
-                count += np.int32(1)
-        own[tid] = count
-        step = 1
-        while step < BLOCK:
-            cuda.syncthreads()
-            more = own[tid - step] if tid >= step else np.int32(0)
-            cuda.syncthreads()
-            own[tid] += more
-            step *= 2
-        to = ends[b] - counts[b] + own[tid] - count
-        for i in range(start, end):
-            if mask[i] != 0:
-                places[to] = i
-                to += 1
+        for k in range(EACH):
+            t = np.uint32(begin + k * WARP)
+            value = mask[np.uint64(start + min(t, np.uint32(size - 1)))]
+            votes[k] = vote(value != 0 and t < size)
+            count = np.int32(count + cuda.popc(votes[k]))
+        if lane == 0:
+            sums[warp] = count
+        cuda.syncthreads()
+        to = ends[b] - counts[b]
+        for w in range(WARPS):
+            if w < warp:
+                to += sums[w]
+        for k in range(EACH):
+            if (votes[k] >> lane) & 1:
+                before = cuda.popc(np.uint32(votes[k] & below))
+                places[np.uint64(to + before)] = start + begin + k * WARP
+            to += cuda.popc(votes[k])
         cuda.syncthreads()
 
 
@@ -140,8 +144,8 @@ def settle(idx, n):
 
 @cache
 def _marked_launches(dtype, grid):
-    return (machine.launcher(_counts, ((dtype, 1), (_I64, 1)))(grid, BLOCK),
-            machine.launcher(_marked, ((dtype, 1), (_I64, 1), (_I64, 1), (_I64, 1)))(grid, BLOCK))
+    return (machine.launcher(_counts, ((dtype, 1), (_I64, 1)))(grid, THREADS),
+            machine.launcher(_marked, ((dtype, 1), (_I64, 1), (_I64, 1), (_I64, 1)))(grid, THREADS))
 
 
 def nonzero_places(x: DeviceArray) -> DeviceArray:
@@ -149,7 +153,7 @@ def nonzero_places(x: DeviceArray) -> DeviceArray:
     if not x.size:
         return empty(0, np.int64)
     x = x.view(np.uint8) if x.dtype == np.bool_ else x
-    parts = -(-x.size // (BLOCK * EACH))
+    parts = -(-x.size // PART)
     counts = empty(parts, np.int64)
     count, write = _marked_launches(x.dtype, min(parts, MOST_BLOCKS))
     count(x, counts)
@@ -178,6 +182,8 @@ def nonzero(mask):
 def columns(found):
     """As kernels.cpu.places."""
     count, rank = found.shape
+    if rank == 1:
+        return [found.reshape(count)]
     return [copied(found.window((count,), (rank,), k)) for k in range(rank)]
 
 

@@ -1,6 +1,8 @@
 """Random numbers from counters on a CUDA device: the bits of kernels/cpu/random.
 
-A thread makes the four words of a block, and what numbers they give.
+A thread makes the four words of a counter. Those of 32 bits change hands in shared memory, so that
+neighbouring threads write neighbouring numbers: a thread's own four would be a quarter of what
+memory takes at a time. Indices are unsigned, since others may count from the end.
 """
 
 import math as host
@@ -22,11 +24,15 @@ from nbgrad.kernels.cpu.random import (
 from nbgrad.kernels.cuda import maths as math
 from nbgrad.kernels.cuda.launch import launch
 from nbgrad.kernels.cuda.layouts import contiguous
-from nbgrad.kernels.cuda.memory import empty
-from nbgrad.kernels.cuda.provider import cuda, inline, kernel
+from nbgrad.kernels.cuda.memory import empty, zeros
+from nbgrad.kernels.cuda.provider import BLOCK, cuda, inline, kernel
+from nbgrad.kernels.cuda.sort import ordered
 
+#: Words that a block of threads makes at a time.
+WORDS = 4 * BLOCK
+_AT_ONCE = np.uint64(WORDS)
 _LOW, _HALF, _ZERO = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(0)
-_F64 = np.dtype(np.float64)
+_F64, _I32 = np.dtype(np.float64), np.dtype(np.int32)
 
 
 @inline
@@ -45,8 +51,38 @@ def _wide_words(seed, offset, block):
 
 
 @inline
-def _word(words, k):
-    return words[0] if k == 0 else words[1] if k == 1 else words[2] if k == 2 else words[3]
+def _dealt(own, a, b, c, d):
+    """Four values of each thread in shared memory, for the block to take up in their order."""
+    at = np.uint32(4 * cuda.threadIdx.x)
+    cuda.syncthreads()
+    own[at] = a
+    own[at + 1] = b
+    own[at + 2] = c
+    own[at + 3] = d
+    cuda.syncthreads()
+
+
+@inline
+def _own_words(seed, offset, first):
+    """A thread's words among words first, first + 1, ... of a draw, as uint32."""
+    a, b, c, d = _words(seed, offset, (first >> np.uint64(2)) + np.uint64(cuda.threadIdx.x))
+    return np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d)
+
+
+@inline
+def _next(first):
+    return first + np.uint64(cuda.gridDim.x) * _AT_ONCE
+
+
+@inline
+def _first():
+    return np.uint64(cuda.blockIdx.x) * _AT_ONCE
+
+
+@inline
+def _left(first, y):
+    """How many of WORDS numbers from `first` on there are."""
+    return np.uint32(min(np.uint64(y.size) - first, _AT_ONCE))
 
 
 @inline
@@ -80,11 +116,11 @@ def _circle64(n, r):
 @inline
 def _pair32(first, second):
     """Two normal numbers, as kernels/cpu/random."""
-    u = (np.float32(np.int32(first >> np.uint64(1))) + np.float32(0.5)) * np.float32(2.0**-31)
+    u = (np.float32(np.int32(first >> 1)) + np.float32(0.5)) * np.float32(2.0**-31)
     r = np.float32(math.sqrt(np.float32(-2) * np.float32(math.log(u))))
-    steps = np.int64(second >> np.uint64(8))
-    quarter = (steps + (1 << 21)) >> 22
-    t = np.float32(steps - (quarter << 22)) * np.float32(2 * host.pi * 2.0**-24)
+    steps = np.int32(second >> 8)
+    quarter = np.int32((steps + (1 << 21)) >> 22)
+    t = np.float32(np.int32(steps - (quarter << 22))) * np.float32(2 * host.pi * 2.0**-24)
     return math.times_32(r, _circle32(quarter + 1, t)), math.times_32(r, _circle32(quarter, t))
 
 
@@ -99,12 +135,17 @@ def _pair64(first, second):
 
 @kernel
 def _uniform32(y, low, size, seed, offset):
-    low, size = np.float32(low), np.float32(size)
-    for block in range(cuda.grid(1), (y.size + 3) // 4, cuda.gridsize(1)):
-        w = _words(seed, offset, block)
+    own = cuda.shared.array(WORDS, np.uint32, alignment=16)
+    low, size, first = np.float32(low), np.float32(size), _first()
+    while first < np.uint64(y.size):
+        a, b, c, d = _own_words(seed, offset, first)
+        _dealt(own, a, b, c, d)
+        left = _left(first, y)
         for k in range(4):
-            if 4 * block + k < y.size:
-                y[4 * block + k] = math.times_32(unit_32(np.uint32(_word(w, k))), size) + low
+            t = np.uint32(cuda.threadIdx.x + k * BLOCK)
+            if t < left:
+                y[first + t] = math.times_32(unit_32(own[t]), size) + low
+        first = _next(first)
 
 
 @kernel
@@ -118,14 +159,19 @@ def _uniform64(y, low, size, seed, offset):
 
 @kernel
 def _normal32(y, mean, std, seed, offset):
-    mean, std = np.float32(mean), np.float32(std)
-    for block in range(cuda.grid(1), (y.size + 3) // 4, cuda.gridsize(1)):
-        w = _words(seed, offset, block)
+    own = cuda.shared.array(WORDS, np.float32, alignment=16)
+    mean, std, first = np.float32(mean), np.float32(std), _first()
+    while first < np.uint64(y.size):
+        w = _own_words(seed, offset, first)
         a, b = _pair32(w[0], w[1])
         c, d = _pair32(w[2], w[3])
+        _dealt(own, a, b, c, d)
+        left = _left(first, y)
         for k in range(4):
-            if 4 * block + k < y.size:
-                y[4 * block + k] = math.times_32(_word((a, b, c, d), k), std) + mean
+            t = np.uint32(cuda.threadIdx.x + k * BLOCK)
+            if t < left:
+                y[first + t] = math.times_32(own[t], std) + mean
+        first = _next(first)
 
 
 @kernel
@@ -219,41 +265,58 @@ def _randint(y, low, limit, seed, offset):
 
 @kernel
 def _small_randint(y, low, limit, seed, offset):
-    limit = np.uint64(limit)
-    for block in range(cuda.grid(1), (y.size + 3) // 4, cuda.gridsize(1)):
-        w = _words(seed, offset, block)
+    own = cuda.shared.array(WORDS, np.uint32, alignment=16)
+    limit, first = np.uint64(limit), _first()
+    while first < np.uint64(y.size):
+        a, b, c, d = _own_words(seed, offset, first)
+        _dealt(own, a, b, c, d)
+        left = _left(first, y)
         for k in range(4):
-            i = 4 * block + k
-            if i < y.size:
-                y[i] = _below(limit, _word(w, k), seed, offset, i, False) + low
+            t = np.uint32(cuda.threadIdx.x + k * BLOCK)
+            if t < left:
+                word, i = np.uint64(own[t]), first + t
+                y[i] = _below(limit, word, seed, offset, np.int64(i), False) + low
+        first = _next(first)
 
 
 @kernel
 def _bernoulli(y, below, always, seed, offset):
-    for block in range(cuda.grid(1), (y.size + 3) // 4, cuda.gridsize(1)):
-        w = _words(seed, offset, block)
+    own = cuda.shared.array(WORDS, np.uint32, alignment=16)
+    below, first = np.uint32(below), _first()
+    while first < np.uint64(y.size):
+        a, b, c, d = _own_words(seed, offset, first)
+        _dealt(own, a, b, c, d)
+        left = _left(first, y)
         for k in range(4):
-            if 4 * block + k < y.size:
-                y[4 * block + k] = (_word(w, k) < np.uint64(below)) | (always != 0)
+            t = np.uint32(cuda.threadIdx.x + k * BLOCK)
+            if t < left:
+                y[first + t] = (own[t] < below) | (always != 0)
+        first = _next(first)
 
 
 @kernel
 def _dropout(y, x, scale, kept, lost, below, always, seed, offset):
     # y = x * scale + kept, or x * 0 + lost
+    own = cuda.shared.array(WORDS, np.uint32, alignment=16)
     zero, scale = x.dtype.type(0), x.dtype.type(scale)
     kept, lost = x.dtype.type(kept), x.dtype.type(lost)
-    for block in range(cuda.grid(1), (y.size + 3) // 4, cuda.gridsize(1)):
-        w = _words(seed, offset, block)
+    below, first = np.uint32(below), _first()
+    xs = cuda.local.array(4, x.dtype)
+    while first < np.uint64(y.size):
+        left = _left(first, y)
+        for k in range(4):  # on their way while the words are made
+            xs[k] = x[first + min(np.uint32(cuda.threadIdx.x + k * BLOCK), np.uint32(left - 1))]
+        a, b, c, d = _own_words(seed, offset, first)
+        _dealt(own, a, b, c, d)
         for k in range(4):
-            i = 4 * block + k
-            if i < y.size:
-                if (_word(w, k) < np.uint64(below)) | (always != 0):
-                    y[i] = x[i] * scale + kept
-                else:
-                    y[i] = x[i] * zero + lost
+            t = np.uint32(cuda.threadIdx.x + k * BLOCK)
+            keep = (own[t] < below) | (always != 0)
+            if t < left:
+                y[first + t] = xs[k] * (scale if keep else zero) + (kept if keep else lost)
+        first = _next(first)
 
 
-def _signed(word):
+def signed(word):
     """64 bits as the number that a launch takes."""
     word &= WORD
     return word - 2**64 if word >> 63 else word
@@ -266,7 +329,7 @@ def _run(kernel, each, arrays, numbers, seed, offset):
         kinds = tuple(["int64" if type(n) is int else "float64" for n in numbers])
         run = launch(kernel, -(-y.size // each), tuple([a.dtype for a in arrays]),
                      (*kinds, "int64", "int64"))
-        run(*arrays, *numbers, _signed(seed), _signed(offset))
+        run(*arrays, *numbers, signed(seed), signed(offset))
 
 
 def uniform(y, seed, offset, low=0.0, high=1.0):
@@ -316,7 +379,7 @@ def randint(y, low, high, seed, offset):
     """Fill a vector with integers in [low, high), each exactly as likely."""
     limit = high - low
     kernel, each = (_randint, 2) if limit > FEW else (_small_randint, 4)
-    _run(kernel, each, (y,), (low, _signed(limit)), seed, offset)
+    _run(kernel, each, (y,), (low, signed(limit)), seed, offset)
 
 
 def bernoulli(y, probability, seed, offset):
@@ -328,6 +391,56 @@ def bernoulli(y, probability, seed, offset):
 def coins(y, p, seed, offset):
     """Fill a vector of any dtype with ones, with the probabilities p, and zeros."""
     _run(_coins, 2, (y, contiguous(p)), (), seed, offset)
+
+
+# A permutation is made by swaps: step i puts into place i what lies at a place swaps[i] <= i, and i
+# there. So in the end there lies what the last step with that place put there; where there is none,
+# what was at swaps[i] before step i: what the step before it with the same place put there, if there is
+# one, or else what step swaps[i] found in its turn.
+
+
+@kernel
+def _swaps(y, seed, offset):
+    for block in range(cuda.grid(1), (y.size + 1) // 2, cuda.gridsize(1)):
+        w = _wide_words(seed, offset, block)
+        for k in range(2):
+            i = 2 * block + k
+            if i < y.size:
+                y[i] = _below(np.uint64(i + 1), w[0] if k == 0 else w[1], seed, offset, i, True)
+
+
+@kernel
+def _link(places, steps, before, last):
+    """Of each step the one before it with the same place, of each place its last step, from 1 on.
+
+    `places` are the sorted swaps, `steps` theirs.
+    """
+    for k in range(cuda.grid(1), places.size, cuda.gridsize(1)):
+        place, step = places[k], steps[k]
+        before[step] = steps[k - 1] + 1 if k > 0 and places[k - 1] == place else 0
+        if k + 1 == places.size or places[k + 1] != place:
+            last[place] = step + 1
+
+
+@kernel
+def _follow(y, swaps, before, last):
+    for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
+        found, step = last[i], np.int64(i)
+        while found == 0:
+            found = before[step]
+            step = np.int64(swaps[step])
+        y[i] = found - 1
+
+
+def permutation(y, seed, offset):
+    """Fill a vector of n integers with 0 .. n - 1 in an order that is any with the same probability."""
+    n, one = y.size, (y.dtype,)
+    if n:
+        swaps, before, last = empty((1, n), y.dtype), empty(n, np.int32), zeros(n, np.int32)
+        _run(_swaps, 2, (swaps.reshape(-1),), (), seed, offset)
+        places, steps = (a.reshape(-1) for a in ordered(swaps, max(n - 1, 1).bit_length()))
+        launch(_link, n, (*one, *[_I32] * 3))(places, steps, before, last)
+        launch(_follow, n, (*one, *one, _I32, _I32))(y, swaps.reshape(-1), before, last)
 
 
 def dropout(x, p, scale, seed, offset):

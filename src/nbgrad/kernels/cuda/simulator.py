@@ -1,12 +1,13 @@
-"""A device that is none: memory of the host, kernels run by Numba's simulator thread by thread."""
+"""A device that is none: memory of the host, kernels run thread by thread."""
 
 import ctypes
 import itertools
 import threading
 import time
-import warnings
 
 import numpy as np
+
+from nbgrad.kernels.cuda.threads import Vector, launch
 
 
 class _Thread(threading.local):
@@ -127,22 +128,22 @@ class Simulator:
 
     def launcher(self, kernel, signature: tuple):
         """A function of (blocks, threads) that gives the launch."""
-        found = kernel.dispatcher()
-
         def bind(blocks, threads):
-            def run(*args) -> None:
-                from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
-                with warnings.catch_warnings():  # of overflows, in the threads that run the kernel
-                    warnings.simplefilter("ignore", RuntimeWarning)
-                    found[blocks, threads](*[
-                        FakeCUDAArray(_host(a)) if hasattr(a, "fields") else k(a)
-                        for a, k in zip(args, kinds)])
+            return lambda *args: launch(kernel.function, blocks, threads, [
+                f(a) for f, a in zip(given, args, strict=True)])
 
-            return run
-
-        kinds: list = [None if type(s) is tuple else np.int64 if s == "int64" else np.float64
-                 for s in signature]
+        given = [_vector(s[0]) if type(s) is tuple else np.dtype(s).type for s in signature]
         return bind
+
+
+def _vector(dtype):
+    """A function of an array on the device: the vector a kernel is given, which wants this dtype."""
+    def of(array) -> Vector:
+        if array.dtype != dtype:
+            raise TypeError(f"a kernel for {np.dtype(dtype)} is given {array.dtype}")
+        return Vector(_host(array))
+
+    return of
 
 
 def _host(array) -> np.ndarray:

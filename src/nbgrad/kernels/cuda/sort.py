@@ -1,8 +1,6 @@
-"""Sorting rows on a CUDA device: of keys and places, in shared memory, then by merging.
+"""Sorting rows on a CUDA device: of keys, which are integers that sort as the entries do, and places.
 
-Keys are integers that sort as the entries do, NaN above all. Pieces of SLOTS entries, or several
-shorter rows, are sorted by a bitonic network in the shared memory of a block, equal keys by their
-places; sorted runs are then merged two by two, each block making SLOTS entries of the result.
+Rows of up to SLOTS entries are sorted by a block each, or several by one; longer ones by radix.py.
 """
 
 from __future__ import annotations
@@ -11,176 +9,136 @@ from functools import cache
 
 import numpy as np
 
+from nbgrad.kernels.cuda import radix
 from nbgrad.kernels.cuda.array import DeviceArray, OnHost
+from nbgrad.kernels.cuda.blocks import WARP, exchange, power
+from nbgrad.kernels.cuda.keys import LIMITS, orders
 from nbgrad.kernels.cuda.layouts import contiguous
 from nbgrad.kernels.cuda.memory import empty
-from nbgrad.kernels.cuda.provider import BLOCK, MOST_BLOCKS, SIMULATED, blocks, cuda, kernel, machine
+from nbgrad.kernels.cuda.provider import (
+    BLOCK,
+    MOST_BLOCKS,
+    SIMULATED,
+    blocks,
+    cuda,
+    inline,
+    kernel,
+    machine,
+)
 
-# Entries and threads of a block that sorts.
-SLOTS, THREADS = (8, 4) if SIMULATED else (2048, 512)
-_LIMITS = {4: (0x7FFFFFFF, 0x7F800000), 8: (0x7FFFFFFFFFFFFFFF, 0x7FF0000000000000)}
+# Threads of a block that sorts, and their entries.
+THREADS = 4 if SIMULATED else 512
+SLOTS = 4 * THREADS
 _I64 = np.dtype(np.int64)
 
 
-@kernel
-def _order(bits, keys, floats, down, nan_top, rest, infinite):
-    """Keys of entries given as their bits: of floats, those without the sign fall as it is set."""
-    for i in range(cuda.grid(1), bits.size, cuda.gridsize(1)):
-        k = np.int64(bits[i])
-        nan = False
-        if floats:
-            size = k & rest
-            nan = size > infinite
-            if nan:
-                k = rest
-            elif size == 0:
-                k = np.int64(0)
-            elif k < 0:
-                k = k ^ rest
-        if down and not (nan and nan_top):
-            k = np.int64(-1) - k
-        keys[i] = k
-
-
-@cache
-def _order_launch(bits, keys, grid):
-    return machine.launcher(_order, ((bits, 1), (keys, 1), *["int64"] * 5))(grid, BLOCK)
-
-
-def orders(x: DeviceArray, down: bool, dtype=None, nan_top: bool = False) -> DeviceArray:
-    """Keys of contiguous entries, turned round if `down`; those of NaN stay on top if `nan_top`."""
-    floats, size = x.dtype.kind == "f", x.dtype.itemsize
-    keys = empty(x.shape, dtype or (np.int64 if size == 8 else np.int32))
-    bits = x.view(f"i{size}" if x.dtype.kind in "fi" else f"u{size}")
-    if keys.size:
-        _order_launch(bits.dtype, keys.dtype, blocks(keys.size))(
-            bits, keys, int(floats), int(down), int(nan_top), *_LIMITS.get(size, (0, 0)))
-    return keys
+@inline
+def _in_order(keys, places, i, j, up):
+    """Two of a thread's own entries turned round if they do not rise, or fall if not `up`."""
+    later = keys[i] > keys[j] or (keys[i] == keys[j] and places[i] > places[j])
+    if later == up:
+        keys[i], keys[j] = keys[j], keys[i]
+        places[i], places[j] = places[j], places[i]
 
 
 @kernel
-def _pieces(keys, sorted_keys, places, n, width, pieces, count, most):
-    """Sort pieces of `width` entries, a power of two, of rows of n; SLOTS / width of them a block."""
-    own = cuda.shared.array(SLOTS, keys.dtype)
-    at = cuda.shared.array(SLOTS, np.int32)
-    tid = cuda.threadIdx.x
-    each = SLOTS // width
-    for b in range(cuda.blockIdx.x, (count + each - 1) // each, cuda.gridDim.x):
-        for t in range(tid, SLOTS, THREADS):
-            piece = b * each + t // width
-            row = piece // pieces
-            p = (piece - row * pieces) * width + (t & (width - 1))
-            at[t] = p
-            if piece < count and p < n:
-                own[t] = keys[row * n + p]
-            else:
-                own[t] = most
-        size = 2
+def _short(keys, sorted_keys, sorted_places, n, width, most):
+    """Sort rows of n <= width, a power of two, SLOTS / width of them a block, by a bitonic network.
+
+    A thread has four neighbours in registers; entries of other threads come from the warp, those
+    farther away from shared memory.
+    """
+    own = cuda.shared.array(SLOTS, keys.dtype, alignment=16)
+    at = cuda.shared.array(SLOTS, np.int32, alignment=16)
+    some = cuda.local.array(4, keys.dtype)
+    places = cuda.local.array(4, np.int32)
+    tid, width = np.uint32(cuda.threadIdx.x), np.uint32(width)
+    each = np.uint32(SLOTS // width)
+    rows = keys.size // n
+    for b in range(cuda.blockIdx.x, (rows + each - 1) // each, cuda.gridDim.x):
+        for k in range(4):
+            t = np.uint32(tid + k * THREADS)
+            row, p = b * each + t // width, np.uint32(t & (width - 1))
+            own[t] = most
+            if row < rows and p < n:
+                own[t] = keys[np.uint64(row * n + p)]
+        cuda.syncthreads()
+        for k in range(4):
+            t = np.uint32(4 * tid + k)
+            some[k] = own[t]
+            places[k] = t & (width - 1)
+        size = np.uint32(2)
         while size <= width:
-            step = size // 2
+            step = np.uint32(size >> 1)
+            up = np.uint32(4 * tid) & size & (width - 1) == 0
             while step > 0:
-                cuda.syncthreads()
-                for q in range(tid, SLOTS // 2, THREADS):
-                    i = 2 * q - (q & (step - 1))
-                    j = i + step
-                    later = own[i] > own[j] or (own[i] == own[j] and at[i] > at[j])
-                    if later == ((i & (width - 1) & size) == 0):
-                        k = own[i]
-                        own[i] = own[j]
-                        own[j] = k
-                        p = at[i]
-                        at[i] = at[j]
-                        at[j] = p
-                step //= 2
-            size *= 2
-        cuda.syncthreads()
-        for t in range(tid, SLOTS, THREADS):
-            piece = b * each + t // width
-            row = piece // pieces
-            p = (piece - row * pieces) * width + (t & (width - 1))
-            if piece < count and p < n:
-                sorted_keys[row * n + p] = own[t]
-                places[row * n + p] = at[t]
-        cuda.syncthreads()
-
-
-@kernel
-def _merge(keys, places, merged, merged_places, n, run, tiles, count):
-    """Merge runs of `run` sorted entries of rows of n two by two; of equal keys the first stays."""
-    own = cuda.shared.array(SLOTS, keys.dtype)
-    cut = cuda.shared.array(2, np.int64)
-    tid = cuda.threadIdx.x
-    for b in range(cuda.blockIdx.x, count, cuda.gridDim.x):
-        row = b // tiles
-        start = (b - row * tiles) * SLOTS
-        first = start // (2 * run) * (2 * run)
-        left = min(run, n - first)
-        right = min(run, n - first - left)
-        base = row * n + first
-        if tid < 2:  # how many of the entries before here, and before the end, come from the left
-            d = min(start - first + tid * SLOTS, left + right)
-            lo = max(0, d - right)
-            hi = min(d, left)
-            while lo < hi:
-                middle = (lo + hi) // 2
-                if keys[base + middle] <= keys[base + left + d - 1 - middle]:
-                    lo = middle + 1
+                if step == 1:
+                    _in_order(some, places, 0, 1, up)
+                    _in_order(some, places, 2, 3, up if size != 2 or width == 2 else False)
+                elif step == 2:
+                    _in_order(some, places, 0, 2, up)
+                    _in_order(some, places, 1, 3, up)
                 else:
-                    hi = middle
-            cut[tid] = lo
+                    far = step >= 4 * WARP
+                    if far:
+                        cuda.syncthreads()
+                        for k in range(4):
+                            t = np.uint32(4 * tid + k)
+                            own[t] = some[k]
+                            at[t] = places[k]
+                        cuda.syncthreads()
+                    low = (np.uint32(4 * tid) & step == 0) == up  # keeps the first of two
+                    for k in range(4):
+                        if far:
+                            t = np.uint32((4 * tid + k) ^ step)
+                            key = own[t]
+                            place = at[t]
+                        else:
+                            key = exchange(some[k], step >> 2)
+                            place = exchange(places[k], step >> 2)
+                        later = some[k] > key or (some[k] == key and places[k] > place)
+                        if later == low:
+                            some[k] = key
+                            places[k] = place
+                step >>= 1
+            size <<= 1
         cuda.syncthreads()
-        a = cut[0]
-        m = cut[1] - a
-        size = min(start - first + SLOTS, left + right) - (start - first)
-        other = left + start - first - a - m  # where the right run's part stands, less m
-        for t in range(tid, size, THREADS):
-            own[t] = keys[base + (a if t < m else other) + t]
+        for k in range(4):
+            t = np.uint32(4 * tid + k)
+            own[t] = some[k]
+            at[t] = places[k]
         cuda.syncthreads()
-        for t in range(tid, size, THREADS):
-            k = own[t]
-            lo = m if t < m else 0
-            hi = size if t < m else m
-            low = lo
-            while lo < hi:
-                middle = (lo + hi) // 2
-                if own[middle] < k or (t >= m and own[middle] == k):
-                    lo = middle + 1
-                else:
-                    hi = middle
-            # its rank among its own, and among the others
-            to = row * n + start + (t if t < m else t - m) + lo - low
-            merged[to] = k
-            merged_places[to] = places[base + (a if t < m else other) + t]
+        for k in range(4):
+            t = np.uint32(tid + k * THREADS)
+            row, p = b * each + t // width, np.uint32(t & (width - 1))
+            if row < rows and p < n:
+                sorted_keys[np.uint64(row * n + p)] = own[t]
+                sorted_places[np.uint64(row * n + p)] = at[t]
         cuda.syncthreads()
 
 
 @cache
-def _sorters(dtype, grid):
+def _short_launch(dtype, grid):
     kinds = [(dtype, 1), (np.dtype(np.int32), 1)]
-    return (machine.launcher(_pieces, (kinds[0], *kinds, *["int64"] * 5))(grid, THREADS),
-            machine.launcher(_merge, (*kinds, *kinds, *["int64"] * 4))(grid, THREADS))
+    return machine.launcher(_short, (kinds[0], *kinds, *["int64"] * 3))(grid, THREADS)
 
 
-def ordered(keys: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
-    """(keys, their int32 places) of contiguous rows (rows, n) of keys in order."""
+def ordered(keys: DeviceArray, bits: int | None = None) -> tuple[DeviceArray, DeviceArray]:
+    """(keys, their int32 places) of contiguous rows (rows, n) of keys in order.
+
+    Args:
+        bits: of keys that are not negative, where that is known.
+    """
     rows, n = keys.shape
     if n >= 1 << 31:
         raise OnHost("sorting a row of 2^31 entries")
+    if n > SLOTS:
+        return radix.ordered(keys, bits)
     found, places = empty(keys.shape, keys.dtype), empty(keys.shape, np.int32)
-    if not keys.size:
-        return found, places
-    width = min(SLOTS, 1 << max(n - 1, 0).bit_length())
-    pieces = -(-n // width)
-    grid = min(-(-rows * pieces * width // SLOTS), MOST_BLOCKS)
-    sort_pieces, merge = _sorters(keys.dtype, grid)
-    sort_pieces(keys, found, places, n, width, pieces, rows * pieces, np.iinfo(keys.dtype).max)
-    run = width
-    if run < n:
-        spare, spare_places = empty(keys.shape, keys.dtype), empty(keys.shape, np.int32)
-    while run < n:
-        merge(found, places, spare, spare_places, n, run, pieces, rows * pieces)
-        found, places, spare, spare_places = spare, spare_places, found, places
-        run *= 2
+    if keys.size:
+        width = power(n)
+        grid = min(-(-rows * width // SLOTS), MOST_BLOCKS)
+        _short_launch(keys.dtype, grid)(keys, found, places, n, width, np.iinfo(keys.dtype).max)
     return found, places
 
 
@@ -286,7 +244,7 @@ def middle(x, skip):
     if rows:
         keys, order = ordered(orders(x, False))
         _middles_launch(x.dtype, keys.dtype, blocks(rows))(
-            x, keys, order, values, places, n, int(skip), _LIMITS[x.dtype.itemsize][0])
+            x, keys, order, values, places, n, int(skip), LIMITS[x.dtype.itemsize][0])
     return values, places
 
 

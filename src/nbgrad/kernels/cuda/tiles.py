@@ -188,8 +188,7 @@ def emit(spec: Spec, tile: Tile) -> str:
     before = [
         *[f"{n} = index({n})" for n in numbers],
         "t = u32(cuda.threadIdx.x)",
-        *[f"s{s.name} = cuda.shared.array({2 * s.size}, number{'' if SIMULATED else ', 16'})"
-          for s in sides],
+        *[f"s{s.name} = cuda.shared.array({2 * s.size}, number, 16)" for s in sides],
         "zero = number(0)",
         f"w, l = t // u32({warp}), t % u32({warp})",
         f"r = u32(w // u32({right // across}) * u32({warp // across}) + l // u32({across}))",
