@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbgrad.nn import functional as F
 from nbgrad.nn import init
-from nbgrad.nn.linear import Linear
+from nbgrad.nn.linear import NonDynamicallyQuantizableLinear
 from nbgrad.nn.module import Module
 from nbgrad.nn.parameter import Parameter
 from nbgrad.ops.create import empty
@@ -54,7 +54,8 @@ class MultiheadAttention(Module):
         self.register_parameter("in_proj_weight",
                                 parameter(3 * embed_dim, embed_dim) if shared else None)
         self.register_parameter("in_proj_bias", parameter(3 * embed_dim) if bias else None)
-        self.out_proj = Linear(embed_dim, embed_dim, bias, device=device, dtype=dtype)
+        self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias, device=device,
+                                                        dtype=dtype)
         for name in ("bias_k", "bias_v"):
             self.register_parameter(name, parameter(1, 1, embed_dim) if add_bias_kv else None)
         self._reset_parameters()

@@ -53,6 +53,10 @@ class Linear(Module):
                 f"bias={self.bias is not None}")
 
 
+class NonDynamicallyQuantizableLinear(Linear):
+    """`Linear`, under the name PyTorch prints for the last map of an attention."""
+
+
 def init_uniform_in_fan(weight: Tensor, bias: Tensor | None) -> None:
     """Fill a weight and its bias uniformly in +-1 / sqrt(fan_in)."""
     fan_in = math.prod(weight.shape[1:])

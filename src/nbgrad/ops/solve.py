@@ -83,7 +83,7 @@ def zero_pivots(a: np.ndarray) -> np.ndarray:
 
 def refuse(name: str, info: np.ndarray, message: str) -> None:
     """LinAlgError for the first matrix whose `info` is not 0; {} in the message stands for it."""
-    if info.any():
+    if np.count_nonzero(info):
         bad = np.flatnonzero(info)
         which = f"(Batch element {bad[0]}): " if info.ndim else ""
         raise LinAlgError(f"{name}: {which}" + message.format(info.reshape(-1)[bad[0]]))
@@ -116,20 +116,61 @@ class Solve(Op):
     name = "LinalgSolveEx"
 
     def forward(self, a, b):
-        *lead, n, k = b.shape
-        if n <= elimination.SMALL and k <= elimination.SMALL:
-            s = math.prod(lead)
-            return elimination.solve(a.reshape(s, n, n), b.reshape(s, n, k)).reshape(b.shape)
+        if max(b.shape[-2:]) <= elimination.SMALL:
+            return elimination.solve(_stack(a), _stack(b))[0].reshape(b.shape)
         return lapack.solve(a, b)
 
     def saves(self, needs, attrs):
         return (0, -1)
 
-    def backward(self, node, grad):
+    def backward(self, node, grad, *_):
         kept = saved(node)
-        gb = apply(SOLVE, (turned(kept[0]), grad))
+        gb = _solution(turned(kept[0]), grad)
         ga = matmul(-gb, turned(kept[-1])) if needs(node)[0] else None
         return ga, gb
+
+
+class Eliminate(Solve):
+    """`Solve` for few rows and columns, and what is left of A, from which backward goes on."""
+
+    outputs = 2
+
+    def forward(self, a, b):
+        x, left = elimination.solve(_stack(a), _stack(b))
+        return x.reshape(b.shape), left
+
+    def saves(self, needs, attrs):
+        return (0, -1, -2)
+
+    def backward(self, node, grad, *_):
+        if state.grad:
+            return super().backward(node, grad)
+        kept = saved(node)
+        return apply(ELIMINATE_BACKWARD, (grad, kept[-1], kept[-2]))
+
+
+class EliminateBackward(Op):
+    """The gradients to A and B."""
+
+    name = "LinalgSolveExBackward"
+    outputs = 2
+
+    def forward(self, grad, x, left):
+        ga, gb = elimination.backward(_stack(grad), _stack(x), left)
+        lead = grad.shape[:-2]
+        return ga.reshape(*lead, *ga.shape[1:]), gb.reshape(grad.shape)
+
+
+def _stack(a: np.ndarray) -> np.ndarray:
+    """Matrices (..., m, n) along one axis."""
+    return a if a.ndim == 3 else a.reshape(math.prod(a.shape[:-2]), *a.shape[-2:])
+
+
+def _solution(a: Tensor, b: Tensor) -> Tensor:
+    rows, columns = b._layout.shape[-2:]
+    if rows <= elimination.KEPT[0] and columns <= elimination.KEPT[1]:
+        return apply(ELIMINATE, (a, b))[0]
+    return apply(SOLVE, (a, b))
 
 
 class Triangular(Op):
@@ -213,6 +254,7 @@ def _last(t: Tensor) -> Tensor:
 
 
 INVERSE, SOLVE, TRIANGULAR, SLOGDET, DET = Inverse(), Solve(), Triangular(), Slogdet(), Det()
+ELIMINATE, ELIMINATE_BACKWARD = Eliminate(), EliminateBackward()
 _InvEx = named("linalg_inv_ex", "inverse", "info")
 _SolveEx = named("linalg_solve_ex", "result", "info")
 _Slogdet = named("linalg_slogdet", "sign", "logabsdet")
@@ -231,7 +273,7 @@ def inv_ex(A: Tensor, *, check_errors: bool = False):
 
 def _info(A: Tensor, found: Tensor) -> np.ndarray:
     """For each matrix the number of the first pivot that is 0, else 0; `found` has NaN for it."""
-    if np.isnan(found._values()).any():
+    if np.count_nonzero(np.isnan(found._values())):
         return zero_pivots(A._values())
     return np.zeros(A._layout.shape[:-2], np.int32)
 
@@ -271,7 +313,7 @@ def _solved(A: Tensor, B: Tensor, left: bool) -> tuple[Tensor, np.ndarray]:
     x = unsqueeze(B, -1) if vector else B
     expect_matrices("linalg.solve", B=x)
     first, x = _paired("linalg.solve", A, x if left else turned(x))
-    found = apply(SOLVE, (first if left else turned(first), x))
+    found = _solution(first if left else turned(first), x)
     info = _info(first, found)
     found = found if left else turned(found)
     return squeeze(found, -1) if vector else found, info
