@@ -28,6 +28,11 @@ CASES = [
     ((2, 16, 4, 34, 63), (15, 16, 3, 3, 3), (1, 2, 2), (2, 1, 0), (2, 1, 1), 1),
     ((1, 2, 2, 9, 20), (3, 2, 2, 3, 3), (2, 2, 2), (3, 1, 1), (2, 1, 1), 1),
     ((1, 2, 5, 1050, 17), (3, 2, 2, 2, 2), (3, 2, 2), (0, 1, 1), (1, 1, 3), 1),
+    ((2, 5, 4, 9, 31), (6, 5, 3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1),
+    ((3, 2, 1, 14, 15), (16, 2, 3, 3, 3), (1, 1, 1), (3, 1, 1), (1, 1, 1), 1),
+    ((1, 7, 9, 10, 16), (8, 7, 2, 3, 3), (1, 1, 1), (2, 1, 1), (3, 1, 1), 1),
+    ((2, 3, 7, 24, 25), (5, 3, 4, 4, 4), (2, 2, 2), (1, 1, 1), (1, 1, 1), 1),
+    ((1, 2, 3, 6, 16), (3, 2, 2, 2, 2), (1, 1, 1), (2, 2, 3), (1, 1, 1), 1),
 ]
 
 
@@ -90,3 +95,14 @@ def test_same_bits_for_any_thread_count(stride, monkeypatch):
         results.append([y.tobytes(), conv_volume.conv3d_input(y, w, x.shape, *how).tobytes(),
                         conv_volume.conv3d_weight(y, x, w.shape, *how).tobytes()])
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_taps_of_a_window_meet_what_they_see(stride):
+    x, how = np.ones((2, 3, 5, 9, 33), np.float32), ((stride,) * 3, (0, 0, 0), (1, 1, 1), 1)
+    gy = np.ones_like(conv_volume.conv3d(x, np.ones((4, 3, 3, 3, 3), np.float32), None, *how))
+    x[:, :, 0], x[..., 0, :], x[..., 0] = np.inf, np.inf, np.inf
+    gw = conv_volume.conv3d_weight(gy, x, (4, 3, 3, 3, 3), *how)
+    assert np.isfinite(gw[:, :, 1:, 1:, 1:]).all() and not np.isnan(gw).any()
+    for first in (gw[:, :, 0], gw[..., 0, :], gw[..., 0]):
+        assert np.isinf(first).all()

@@ -5,14 +5,15 @@ The three are one closed family: each one's gradients are the other two. How eac
 - groups of one channel on a side: `depthwise_rows` for the common windows, `depthwise` for others;
 - 3 x 3 weights, stride one, many channels: `conv_winograd`;
 - else the gradient to the input by a product that is added where it goes, `conv_scatter`, and the
-  others by a gathered product, `conv_product`; with small windows, as in the first layer of a net,
-  the forward pass by `conv_direct` and the gradient to the weight by `conv_dots`.
+  others by a gathered product, `conv_product`;
+- with small windows or long rows the forward pass by `conv_direct`, and with stride one the gradient
+  to the input; with few channels, as in the first layer of a net, that to the weight by `conv_dots`.
 
 `padding` is (h, w), or (top, bottom, left, right) where the sides differ; only top and left matter
 to a gradient, whose shapes are given.
 """
 
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -33,11 +34,18 @@ from nbgrad.kernels.cpu.depthwise import Thin
 from nbgrad.kernels.cpu.rows import channel_total, entry
 from nbgrad.kernels.options import kernel, use_threads
 
-_FEW = 6  # input channels with which pixels fill registers better than channels do
+# Input channels of small windows, or output channels, with which pixels fill registers better than
+# channels do
+_FEW, _NARROW = 6, 24
 
 
 def _sides(padding):
     return (padding[0], padding[0], padding[1], padding[1]) if len(padding) == 2 else padding
+
+
+def _is_narrow(w_shape):
+    """Whether pixels fill registers better than channels do."""
+    return w_shape[0] <= _NARROW or (w_shape[1] <= _FEW and prod(w_shape[1:]) <= conv_direct.WINDOW)
 
 
 def _is_thin(w_shape, groups):
@@ -93,7 +101,7 @@ def conv2d(x, w, bias, stride, padding, dilation, groups):
     if _is_thin(w.shape, groups):
         at = windows(x.shape[2:], out_size, w.shape[2:], *how)
         _thin_forward(x, w, bias, at, groups, False, y)
-    elif conv_direct.suits(w.shape, out_size):
+    elif conv_direct.suits(w.shape, out_size, x.dtype):
         conv_direct.forward(x, w, bias, groups, how, y)
     else:
         conv_product.forward(x, w, bias, groups, how, y)
@@ -122,6 +130,12 @@ def conv2d_input(gy, w, x_shape, stride, padding, dilation, groups):
         conv_product.backward(gy, w, groups, met)
         if met is not gx:
             spread(met, stride, gx)
+    elif groups == 1 and stride == (1, 1) and conv_direct.suits(
+        (w.shape[1], w.shape[0], *size), x_shape[2:], gx.dtype
+    ):
+        before = tuple(d * (k - 1) - b for d, k, b in zip(dilation, size, (top, left)))
+        turned = np.ascontiguousarray(w.swapaxes(0, 1)[:, :, ::-1, ::-1])
+        conv_direct.forward(gy, turned, np.empty(0, gy.dtype), 1, (stride, dilation, before), gx)
     else:
         scatter(gy, w, groups, (stride, dilation, (top, left)), gx)
     return gx
@@ -148,8 +162,9 @@ def conv2d_weight(gy, x, w_shape, stride, padding, dilation, groups):
     if _is_thin(w_shape, groups):
         at = windows(x.shape[2:], gy.shape[2:], gw.shape[2:], *how)
         _thin_weight(gy, x, at, groups, gw)
-    elif groups == 1 and w_shape[1] <= _FEW and gw[0].size <= conv_direct.WINDOW and gy.shape[3] >= 8:
-        conv_dots.weight(gy, x, how, gw)
+    elif groups == 1 and _is_narrow(w_shape) and conv_dots.suits(gy.shape, w_shape, x.dtype):
+        how = tuple((flat, *rule) for flat, rule in zip((1, 1, 0), how))
+        conv_dots.weight(gy[:, :, None], x[:, :, None], how, gw[:, :, None])
     else:
         conv_product.weight(gy, x, groups, how, gw)
     return gw

@@ -5,7 +5,7 @@
 In the planes of `conv_windows` the pixels of a row meet a tap in neighbouring places, which are the
 columns of a register tile; the rows of its second factor are found by a table of offsets. Windows
 of a few numbers leave that factor in the first cache, and packing it would cost as much as
-multiplying.
+multiplying. Of larger ones a part is multiplied at a time.
 """
 
 from functools import lru_cache
@@ -13,21 +13,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbgrad.kernels.cpu.conv_windows import Windows, laid_out, windows
+from nbgrad.kernels.cpu.conv_windows import Windows, laid_out, panel_rows, windows
 from nbgrad.kernels.cpu.simd import (
     aligned,
     lanes,
     tile,
     tile_columns,
-    tile_rows,
+    tile_shape,
     transpose,
 )
 from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
 
-#: Numbers in a window, at most.
-WINDOW = 192
+#: Numbers in a window, at most: in any, and where rows of pixels fill registers.
+WINDOW, LARGE = 192, 1024
 _PIXELS = 1024  # of a task, about
+_DEPTH = 192  # of k multiplied at a time: what it meets stays in the first cache
 
 
 class _Shape(NamedTuple):
@@ -35,6 +36,7 @@ class _Shape(NamedTuple):
 
     groups: int
     outputs: int  # of a group
+    high: int  # outputs in a panel
     height: int  # of the output
     width: int
     columns: int  # of a plane
@@ -46,7 +48,7 @@ class _Shape(NamedTuple):
 @inline
 def _pack(w, shape, out):
     # out[group][panel of outputs][k][output]
-    n, high, depth = lanes(w), tile_rows(w), shape.places.size
+    n, high, depth = lanes(w), shape.high, shape.places.size
     pitch, at = -(-high // n) * n, 0
     for g in range(shape.groups):
         for top in range(0, shape.outputs, high):
@@ -64,21 +66,23 @@ def _pack(w, shape, out):
 
 @inline
 def _multiply_rows(t, a, x, bias, shape, y):
-    groups, outputs, height, width, columns, planes, own_rows, places = shape
-    n, high, wide, depth = lanes(y), tile_rows(y), tile_columns(y), places.size
+    groups, outputs, high, height, width, columns, planes, own_rows, places = shape
+    n, wide, depth = lanes(y), tile_columns(y), places.size
     pitch, parts = -(-high // n) * n, -(-height // own_rows)
     q, first = t // parts, t % parts * own_rows
     last = min(first + own_rows, height)
     ao, yo = q % groups * -(-outputs // high) * pitch * depth, q * outputs * height * width
     for i in range(first, last):
         for j in range(0, width, wide):
-            for o in range(0, outputs, high):
-                tile(
-                    depth, a, ao + o * pitch // high * depth, pitch, 1,
-                    x, q * planes + i * columns + j, places,
-                    y, yo + (o * height + i) * width + j, height * width,
-                    min(high, outputs - o), min(wide, width - j), False,
-                )  # fmt: skip
+            for k in range(0, depth, _DEPTH):
+                own = places[k : k + _DEPTH]
+                for o in range(0, outputs, high):
+                    tile(
+                        own.size, a, ao + (o // high * depth + k) * pitch, pitch, 1,
+                        x, q * planes + i * columns + j, own,
+                        y, yo + (o * height + i) * width + j, height * width,
+                        min(high, outputs - o), min(wide, width - j), k > 0,
+                    )  # fmt: skip
     if bias.size:
         for o in range(outputs):
             start = yo + o * height * width
@@ -88,7 +92,7 @@ def _multiply_rows(t, a, x, bias, shape, y):
 
 @kernel
 def _direct(loop, x, w, bias, images, shape, y):
-    n, high = lanes(y), tile_rows(y)
+    n, high = lanes(y), shape.high
     a = aligned(
         shape.groups * -(-shape.outputs // high) * -(-high // n) * n * shape.places.size, y
     )
@@ -100,18 +104,21 @@ def _direct(loop, x, w, bias, images, shape, y):
 @lru_cache(maxsize=256)
 def _plan(x_size, w_shape, out_size, groups, *how) -> tuple[Windows, _Shape]:
     at = windows(x_size, out_size, w_shape[2:], *how, True)
-    inputs, (height, width) = w_shape[1], out_size
+    outputs, inputs, (height, width) = w_shape[0] // groups, w_shape[1], out_size
     plane = at.layout.plane
     own_rows = min(-(-_PIXELS // width), height)
     return at, _Shape(
-        groups, w_shape[0] // groups, height, width, at.layout.columns, inputs * plane, own_rows,
-        np.add.outer(np.arange(inputs) * plane, at.taps).ravel())
+        groups, outputs, panel_rows(outputs), height, width, at.layout.columns, inputs * plane,
+        own_rows, np.add.outer(np.arange(inputs) * plane, at.taps).ravel())
 
 
-def suits(w_shape, out_size):
-    """Whether windows are small, but more than a pixel, which is cheaply gathered."""
-    taps = w_shape[2] * w_shape[3]
-    return taps > 1 and w_shape[1] * taps <= WINDOW and out_size[1] >= 8
+def suits(w_shape, out_size, dtype):
+    """Whether windows are small, but more than a pixel, which is cheaply gathered; or not so small,
+    where rows of pixels fill registers."""
+    taps, lane = w_shape[2] * w_shape[3], tile_shape(dtype)[1] // 2
+    window, width = w_shape[1] * taps, out_size[1]
+    filled = 8 * width > 7 * lane * -(-width // lane)
+    return taps > 1 and width >= 8 and window <= (LARGE if filled else WINDOW)
 
 
 def forward(x, w, bias, groups, how, y):

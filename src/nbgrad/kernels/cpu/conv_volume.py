@@ -3,8 +3,9 @@
 The kd planes that a window meets are taken for channels of one picture: x (N, C, D, H, W) becomes
 (N * OD, C * kd, H, W), and the weight (O, C / groups, kd, kh, kw) is one for that as it lies.
 Windows of one pixel, kh = kw = 1, are left where they are: (N, C, D, H * W) is a picture too.
-With few outputs the volume itself is left where it is, see `conv_volume_direct`; the gradient to the
-input is then made of such convolutions, one for each residue of a pixel modulo the stride.
+With few outputs the volume itself is left where it is, see `conv_volume_direct`, and the gradient to
+the input is one such convolution, or one for each residue of a pixel modulo the stride. So it is in
+the gradient to the weight, see `conv_dots`.
 
 stride, padding and dilation are triples, and padding six numbers (front, back, top, bottom, left,
 right) where the sides differ; only front, top and left matter to a gradient.
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu import conv, conv_volume_direct
+from nbgrad.kernels.cpu import conv, conv_dots, conv_volume_direct
 from nbgrad.kernels.cpu.columns import taps
 from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
@@ -25,6 +26,7 @@ from nbgrad.kernels.options import inline, kernel, use_threads
 # Numbers in a window and outputs, at most, and pixels in a row, at least, with which a volume is
 # multiplied where it lies: more of them than in a picture pays here.
 _WINDOW, _OUTPUTS, _WIDTH = 1024, 64, 8
+_MANY = 32  # with more channels than so, planes are transformed, if they may
 
 
 def _size(n, kernel, stride, before, after, dilation):
@@ -92,9 +94,21 @@ def _pictures_adjoint(g, x_shape, kernel, windows, stride, before, dilation):
     return gx
 
 
+def _none(x):
+    """No bias."""
+    return np.empty(0, x.dtype)
+
+
 def _as_plane(w):
     o, c, *size = w
     return o, c * size[0], *size[1:]
+
+
+def _transforms(size, stride, outputs):
+    """Whether planes are convolved in a way that is faster yet."""
+    if size[1:] == (3, 3):
+        return stride[1:] == (1, 1) and outputs > _MANY
+    return size[1:] == stride[1:] == (1, 1)
 
 
 def _direct(outputs, window, out_size, groups):
@@ -148,7 +162,6 @@ def _phased_input(gy, w, phases, depth, gx):
     n, c, *size = gx.shape
     windows, kernel = gy.shape[2], w.shape[2]
     turned = w.reshape(_as_plane(w.shape)).swapaxes(0, 1)[:, :, None]
-    none = np.empty(0, gy.dtype)
     for high, wide in product(*phases):
         met = turned[..., high.taps, wide.taps][..., ::-1, ::-1]
         if not met.size:
@@ -156,7 +169,7 @@ def _phased_input(gy, w, phases, depth, gx):
             continue
         g = memory.empty((n, c * kernel, windows, high.count, wide.count), gy.dtype)
         how = (1, 1, 1), (1, high.dilation, wide.dilation), (0, high.before, wide.before)
-        conv_volume_direct.forward(gy, met, none, how, g)
+        conv_volume_direct.forward(gy, met, _none(gy), how, g)
         pixels = (axis.pixels.indices(gx.size)[::2] for axis in (high, wide))
         parts = _Parts(*size, windows, kernel, *depth, high.count, wide.count, *chain(*pixels))
         launch(_add_part, use_threads(g.size), g.reshape(-1), n * c, parts, gx.reshape(-1))
@@ -171,10 +184,10 @@ def conv3d(x, w, bias, stride, padding, dilation, groups):
         y = conv.conv2d(_rows(x), w.reshape(*w.shape[:3], 1), bias, *rules, groups)
         return y.reshape(*y.shape[:3], *x.shape[3:])
     out_size = tuple(map(_size, x.shape[2:], size, stride, sides[::2], sides[1::2], dilation))
-    plain = size[1:] in ((1, 1), (3, 3)) and stride[1:] == (1, 1)
-    if len(x) and not plain and _direct(len(w), w[0].size, out_size, groups):
+    direct = _direct(len(w), w[0].size, out_size, groups)
+    if len(x) and direct and not _transforms(size, stride, len(w)):
         y = memory.empty((len(x), len(w), *out_size), x.dtype)
-        bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
+        bias = _none(x) if bias is None else np.ascontiguousarray(bias)
         conv_volume_direct.forward(x, w, bias, (stride, dilation, sides[::2]), y)
         return y
     seen = _pictures(x, size[0], out_size[0], stride[0], sides[0], dilation[0])
@@ -201,6 +214,13 @@ def conv3d_input(gy, w, x_shape, stride, padding, dilation, groups):
             gx = memory.empty(x_shape, gy.dtype)
             _phased_input(gy, w, phases, (stride[0], sides[0], dilation[0]), gx)
             return gx
+    if stride == (1, 1, 1) and gy.size and not _transforms(w.shape[2:], stride, c) and _direct(
+        c, w[:, 0].size, (d, *plane), groups
+    ):
+        gx, turned = memory.empty(x_shape, gy.dtype), w.swapaxes(0, 1)[..., ::-1, ::-1, ::-1]
+        before = tuple(r * (k - 1) - b for r, k, b in zip(dilation, w.shape[2:], sides[::2]))
+        conv_volume_direct.forward(gy, turned, _none(gy), (stride, dilation, before), gx)
+        return gx
     windows, kernel = gy.shape[2], w.shape[2]
     seen = n * windows, c * kernel, *plane
     rules = _plane_rules(stride, sides, dilation)
@@ -216,6 +236,11 @@ def conv3d_weight(gy, x, w_shape, stride, padding, dilation, groups):
         rules = _line_rules(stride, sides, dilation)
         gw = conv.conv2d_weight(_rows(gy), _rows(x), (*w_shape[:3], 1), *rules, groups)
         return gw.reshape(w_shape)
+    transforms = _transforms(w_shape[2:], stride, min(w_shape[:2]))
+    if groups == 1 and not transforms and gy.size and conv_dots.suits(gy.shape, w_shape, x.dtype):
+        gw = memory.empty(w_shape, x.dtype)
+        conv_dots.weight(gy, x, (stride, dilation, sides[::2]), gw)
+        return gw
     seen = _pictures(x, w_shape[2], gy.shape[2], stride[0], sides[0], dilation[0])
     rules = _plane_rules(stride, sides, dilation)
     gw = conv.conv2d_weight(_merged(_swapped(gy)), seen, _as_plane(w_shape), *rules, groups)

@@ -2,8 +2,9 @@
 
     y[o, pixels] = sum over k = (u, c, tap) of w[o, k] x[place of k at those pixels]
 
-As in `conv_direct`, but the columns of a register tile run on over the ends of the short rows of a
-plane: what they meet between two rows is dropped. Planes that lie in the padding are no part of k.
+As in `conv_direct`, but a task lays out the planes that its outputs meet, which then stay in the
+second cache, and the columns of a register tile run on over the ends of the short rows of a plane:
+what they meet between two rows is dropped. Planes that lie in the padding are no part of k.
 """
 
 from functools import lru_cache
@@ -12,28 +13,31 @@ from typing import NamedTuple
 import numpy as np
 
 from nbgrad.kernels import memory
-from nbgrad.kernels.cpu.conv_windows import Windows, laid_out, windows
-from nbgrad.kernels.cpu.depthwise import inside
-from nbgrad.kernels.cpu.simd import aligned, lanes, tile, tile_columns, tile_rows, tile_shape
+from nbgrad.kernels.cpu.conv_windows import panel_rows, windows
+from nbgrad.kernels.cpu.depthwise import Layout, inside, lay_plane
+from nbgrad.kernels.cpu.simd import aligned, lanes, tile, tile_columns, tile_shape
 from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
 
 _PIXELS = 512  # of a task, about
+_TASKS = 8  # at least so many, if that leaves a plane for each
+_HELD = 1 << 18  # numbers laid out in a task, about: they stay in the second cache
 _DEPTH = 192  # of k multiplied at a time: what it meets stays in the first cache
 
 
 class _Shape(NamedTuple):
-    """Sizes, and where in a volume what a window meets lies."""
+    """Sizes, and where what a window meets lies in the planes laid out for a task, [c][plane]."""
 
     outputs: int
+    high: int  # outputs in a panel
     depth: int  # of the output
     height: int
     width: int
+    channels: int
     planes: int  # of the input, in a channel
-    volume: int  # places of all channels
-    plane: int  # places of a plane
-    columns: int
-    own_rows: int  # of the output, in a task
+    held: int  # planes of a channel that the outputs of a task meet
+    own_planes: int  # of the output, in a task
+    own_rows: int  # multiplied at a time
     kernel: int  # planes of a window, by `stride` and `dilation`, the first `before` the input
     stride: int
     dilation: int
@@ -42,16 +46,12 @@ class _Shape(NamedTuple):
 
 
 @inline
-def _multiply_rows(t, a, x, bias, shape, y):
-    (outputs, depth, height, width, planes, volume, plane, columns, own_rows,
+def _multiply_rows(image, d, first, a, laid, start, bias, columns, shape, y):
+    (outputs, high, depth, height, width, _, planes, _, _, own_rows,
      kernel, stride, dilation, before, places) = shape
-    high, wide = tile_rows(y), tile_columns(y)
-    pitch, parts = -(-high // lanes(y)) * lanes(y), -(-height // own_rows)
-    first, q = t % parts * own_rows, t // parts
-    image, d = q // depth, q % depth
-    rows = min(own_rows, height - first)
+    wide, rows = tile_columns(y), min(own_rows, height - first)
+    pitch = -(-high // lanes(y)) * lanes(y)
     span, own = (rows - 1) * columns + width, rows * columns
-    start = image * volume + (d * stride - before) * plane + first * columns
     begin, end = inside(d * stride - before, dilation, planes, kernel)
     each_u = places.size // kernel
     sums = aligned(outputs * own, y)
@@ -63,7 +63,7 @@ def _multiply_rows(t, a, x, bias, shape, y):
             for o in range(0, outputs, high):
                 tile(
                     count, a, (o // high * places.size + k) * pitch, pitch, 1,
-                    x, start + j, places[k:], sums, o * own + j, own,
+                    laid, start + first * columns + j, places[k:], sums, o * own + j, own,
                     min(high, outputs - o), min(wide, span - j), k > begin * each_u,
                 )  # fmt: skip
     for o in range(outputs):
@@ -75,30 +75,53 @@ def _multiply_rows(t, a, x, bias, shape, y):
                 y[np.uint64(to + j)] = sums[np.uint64(source + j)] + more
 
 
+@inline
+def _multiply_planes(t, a, x, bias, layout, shape, y):
+    parts, plane = -(-shape.depth // shape.own_planes), layout.plane
+    image, d0 = t // parts, t % parts * shape.own_planes
+    top = min(max(d0 * shape.stride - shape.before, 0), shape.planes - shape.held)
+    laid = aligned(shape.channels * shape.held * plane, y)
+    for q in range(shape.channels * shape.held):
+        c, z = q // shape.held, q % shape.held + top
+        source = (image * shape.channels + c) * shape.planes + z
+        lay_plane(x, source * layout.height * layout.width, layout, laid, q * plane)
+    for d in range(d0, min(d0 + shape.own_planes, shape.depth)):
+        for first in range(0, shape.height, shape.own_rows):
+            start = (d * shape.stride - shape.before - top) * plane
+            _multiply_rows(image, d, first, a, laid, start, bias, layout.columns, shape, y)
+
+
 @kernel
-def _direct(loop, a, x, bias, images, shape, y):
-    tasks = images * shape.depth * -(-shape.height // shape.own_rows)
-    each(loop, tasks, _multiply_rows, (a, x, bias, shape, y))
+def _direct(loop, a, x, bias, images, layout, shape, y):
+    tasks = images * -(-shape.depth // shape.own_planes)
+    each(loop, tasks, _multiply_planes, (a, x, bias, layout, shape, y))
 
 
 @lru_cache(maxsize=256)
-def _plan(x_shape, w_shape, out_size, stride, dilation, before) -> tuple[Windows, _Shape]:
-    channels, planes, *size = x_shape
+def _plan(x_shape, w_shape, out_size, high, *how) -> tuple[Layout, _Shape]:
+    images, channels, planes, *size = x_shape
     depth, height, width = out_size
-    rules = [rule[1:] for rule in (w_shape[2:], stride, dilation, before)]
-    at = windows(tuple(size), (height, width), *rules, True)
+    (kernel, stride, dilation, before), *axes = zip(w_shape[2:], *how)
+    at = windows(tuple(size), (height, width), *zip(*axes), True)
     plane, columns = at.layout.plane, at.layout.columns
-    met = np.arange(w_shape[2])[:, None] * dilation[0] + np.arange(channels) * planes
-    return at, _Shape(
-        w_shape[0], depth, height, width, planes, channels * planes * plane, plane, columns,
-        min(-(-_PIXELS // columns), height), w_shape[2], stride[0], dilation[0], before[0],
+
+    def held(own):
+        return min((own - 1) * stride + (kernel - 1) * dilation + 1, planes)
+
+    own = max(min(images * depth // _TASKS, depth), 1)
+    while own > 1 and channels * held(own) * plane > _HELD:
+        own -= 1
+    met = np.arange(kernel)[:, None] * dilation + np.arange(channels) * held(own)
+    return at.layout, _Shape(
+        w_shape[0], high, depth, height, width, channels, planes, held(own), own,
+        min(-(-_PIXELS // columns), height), kernel, stride, dilation, before,
         np.add.outer(met * plane, at.taps).ravel())
 
 
-def _panels(w):
+def _panels(w, high):
     """w (O, C, kd, kh, kw) in panels of outputs, [panel][u, c, tap][output]."""
-    high, columns = tile_shape(w.dtype)
-    outputs, lanes, k = len(w), columns // 2, w[0].size
+    lanes = tile_shape(w.dtype)[1] // 2
+    outputs, k = len(w), w[0].size
     out = memory.zeros((-(-outputs // high), k, -(-high // lanes) * lanes), w.dtype)
     rows = w.swapaxes(1, 2).reshape(outputs, k)
     for panel, top in zip(out, range(0, outputs, high)):
@@ -110,8 +133,8 @@ def _panels(w):
 def forward(x, w, bias, how, y):
     """y = the convolution of x and w plus bias (or an empty array), of one group, x and y contiguous;
     how: its stride, dilation and padding before."""
-    n, c, d, *plane = x.shape
-    at, shape = _plan(x.shape[1:], w.shape, y.shape[2:], *how)
+    high = panel_rows(len(w))
+    layout, shape = _plan(x.shape, w.shape, y.shape[2:], high, *how)
     threads = use_threads(y.size * shape.places.size // 16)
-    laid = laid_out(x.reshape(n, c * d, *plane), at.layout)
-    launch(_direct, threads, _panels(w), laid, bias, n, shape, y.reshape(-1))
+    launch(_direct, threads, _panels(w, high), x.reshape(-1), bias, len(x), layout, shape,
+           y.reshape(-1))

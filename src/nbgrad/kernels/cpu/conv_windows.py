@@ -11,9 +11,15 @@ import numpy as np
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.depthwise import SLACK, Layout, inside, lay_plane
-from nbgrad.kernels.cpu.simd import aligned, lanes, transpose
+from nbgrad.kernels.cpu.simd import EIGHT, aligned, lanes, tile_shape, transpose
 from nbgrad.kernels.cpu.tasks import each, launch
 from nbgrad.kernels.options import inline, kernel, use_threads
+
+
+def panel_rows(rows):
+    """Rows of a panel of weights: those of the largest tile, or eight if that leaves nothing over."""
+    most, _ = tile_shape(np.float32)
+    return EIGHT if most > EIGHT and rows % EIGHT == 0 else most
 
 
 class Windows(NamedTuple):

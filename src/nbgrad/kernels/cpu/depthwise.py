@@ -13,7 +13,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from nbgrad.kernels.cpu.lanes import LANES, add_lanes, choose, load, splat
-from nbgrad.kernels.cpu.simd import aligned, copy_lanes, lanes
+from nbgrad.kernels.cpu.simd import (
+    aligned,
+    copy_lanes,
+    lanes,
+    masked_load,
+    vector_at,
+)
 from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange
 
 #: Places after a laid out plane that its last vector may overwrite: no register is longer.
@@ -49,25 +55,40 @@ class Thin(NamedTuple):
     columns: int
 
 
+def mask_of_bits(builder, bits, n, first=0):
+    """For codegen: a mask of n lanes, the bits of an integer from `first` on."""
+    bits = builder.trunc(builder.lshr(bits, bits.type(first)), ir.IntType(n))
+    return builder.bitcast(bits, ir.VectorType(ir.IntType(1), n))
+
+
 @intrinsic
-def _copy_even(typingctx, x, xo, y, yo):
-    """y[yo + j] = x[xo + 2 * j] for j < 8, reading all sixteen of x."""
+def _copy_even(typingctx, x, xo, count, y, yo):
+    """y[yo : yo + lanes] = x[xo], x[xo + 2] ... for the first `count`, then zeros."""
 
     def codegen(context, builder, sig, args):
-        number = context.get_data_type(sig.args[0].dtype)
+        x, xo, count, y, yo = args
+        place = vector_at(context, builder, sig.args[0], x, xo)
+        y = vector_at(context, builder, sig.args[3], y, yo)
+        size, kind = sig.args[0].dtype.bitwidth // 8, place.type.pointee
+        n, zero = kind.count, kind([0.0] * kind.count)
+        even = ir.VectorType(ir.IntType(32), n)(list(range(0, 2 * n, 2)))
 
-        def place(q, n):
-            data = context.make_array(sig.args[q])(context, builder, args[q]).data
-            start = builder.gep(data, [args[q + 1]])
-            return builder.bitcast(start, ir.VectorType(number, n).as_pointer())
+        def store(load):
+            halves = [load(builder.gep(place, [count.type(q)]), q * n) for q in range(2)]
+            builder.store(builder.shuffle_vector(*halves, even), y, align=size)
 
-        size = sig.args[0].dtype.bitwidth // 8
-        both = builder.load(place(0, 16), align=size)
-        even = ir.VectorType(ir.IntType(32), 8)(list(range(0, 16, 2)))
-        builder.store(builder.shuffle_vector(both, both, even), place(2, 8), align=size)
+        with builder.if_else(builder.icmp_signed(">", count, count.type(n))) as (whole, part):
+            with whole:
+                store(lambda place, _: builder.load(place, align=size))
+            with part:
+                last = builder.sub(builder.add(count, count), count.type(1))
+                bits = builder.sub(builder.shl(count.type(1), last), count.type(1))
+                store(lambda place, first: masked_load(
+                    builder, place, mask_of_bits(builder, bits, n, first), zero, size))
         return context.get_dummy_value()
 
-    return types.void(x, types.intp, y, types.intp), codegen
+    i = types.intp
+    return types.void(x, i, i, y, i), codegen
 
 
 @inline
@@ -88,9 +109,9 @@ def lay_plane(x, xo, layout, out, oo):
                 while stride_w == 1 and j < count:
                     copy_lanes(x, source + j, count - j, out, to + j)
                     j += lanes(x)
-                while stride_w == 2 and j + 8 < count:
-                    _copy_even(x, source + 2 * j, out, to + j)
-                    j += 8
+                while stride_w == 2 and j < count:
+                    _copy_even(x, source + 2 * j, count - j, out, to + j)
+                    j += lanes(x)
                 while j < count:
                     copy_lanes(x, source + j * stride_w, 1, out, to + j)
                     j += 1

@@ -43,6 +43,8 @@ from nbgrad.kernels.options import inline
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _ALIGNMENT = 64
+#: Rows of a tile between the smallest and the largest: many channels are multiples of eight.
+EIGHT = 8
 #: Partial results kept side by side: four registers of float32 at the widest.
 LANES = 64
 
@@ -194,7 +196,7 @@ class _Tile:
         builder = ir.IRBuilder(function.append_basic_block())
         narrow = builder.icmp_signed("<=", x["columns"], _I64(self.lanes))
         full = _target().rows
-        for height in (-(-full // 4), -(-full // 2), full):
+        for height in (-(-full // 4), EIGHT if full > EIGHT else -(-full // 2), full):
             with builder.if_then(builder.icmp_signed("<=", x["rows"], _I64(height))):
                 wide, slim = self.variant(height, 2), self.variant(height, 1)
                 with builder.if_then(narrow):
@@ -468,14 +470,17 @@ def add_lanes(typingctx, x, xo, count, y, yo):
     return types.void(x, i, i, y, i), codegen
 
 
+def ask(builder, place):
+    """For codegen: ask for the cache line of a place in advance; it may lie outside."""
+    _llvm(builder, "llvm.prefetch.p0", ir.VoidType(), [place, _I32(0), _I32(3), _I32(1)])
+
+
 @intrinsic
 def prefetch(typingctx, x, i):
     """Ask for the cache line of x[i] in advance; i may lie outside."""
 
     def codegen(context, builder, sig, args):
-        place = _place(context, builder, sig.args[0], *args)
-        arguments = [place, _I32(0), _I32(3), _I32(1)]
-        _llvm(builder, "llvm.prefetch.p0", ir.VoidType(), arguments)
+        ask(builder, _place(context, builder, sig.args[0], *args))
         return context.get_dummy_value()
 
     return types.void(x, types.intp), codegen
