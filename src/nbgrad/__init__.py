@@ -15,6 +15,7 @@ from nbgrad.engine.mode import is_inference_mode_enabled, no_grad, set_grad_enab
 from nbgrad.kernels.memory import empty_cache
 from nbgrad.kernels.options import get_num_threads, set_num_threads
 from nbgrad.ops import methods as _methods
+from nbgrad.ops.axis_order import memory_format
 from nbgrad.ops.show import show
 from nbgrad.printing import set_printoptions
 from nbgrad.tensor import Size, Tensor
@@ -27,13 +28,13 @@ float, double, half = float32, float64, float16
 short, int, long = int16, int32, int64
 newaxis = None
 strided = "strided"
-contiguous_format, preserve_format, channels_last, channels_last_3d = (
-    "contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
+contiguous_format, preserve_format = map(memory_format, ("contiguous_format", "preserve_format"))
+channels_last, channels_last_3d = map(memory_format, ("channels_last", "channels_last_3d"))
 if _TYPE_CHECKING:
     from nbgrad.stubs import *
 globals().update(_methods.PACKAGE)
 
-from nbgrad import cuda, data, func, graph, linalg, models, nn, optim, random, utils
+from nbgrad import backends, cuda, data, func, graph, linalg, models, nn, optim, random, utils
 from nbgrad.autograd import detect_nonfinite, explain
 
 _quiet_collector()

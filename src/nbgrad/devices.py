@@ -10,7 +10,7 @@ class device:
         RuntimeError: the string names no known device.
     """
 
-    __slots__ = ("index", "type")
+    __slots__ = ("_name", "index", "type")
 
     type: str
 
@@ -25,6 +25,7 @@ class device:
             )
         self.type = name
         self.index: int | None = int(number) if number else index
+        self._name = name if self.index is None else f"{name}:{self.index}"
 
     def __enter__(self) -> device:
         _default.append(self)
@@ -34,13 +35,13 @@ class device:
         _default.pop()
 
     def __eq__(self, other) -> bool:
-        return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)
+        return isinstance(other, device) and self._name == other._name
 
     def __hash__(self) -> int:
-        return hash((self.type, self.index))
+        return hash(self._name)
 
     def __str__(self) -> str:
-        return self.type if self.index is None else f"{self.type}:{self.index}"
+        return self._name
 
     def __repr__(self) -> str:
         index = "" if self.index is None else f", index={self.index}"

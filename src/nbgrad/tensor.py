@@ -20,6 +20,7 @@ from nbgrad.engine.saved import INFERENCE, Counter, counter_here
 from nbgrad.engine.slot import GradSlot
 from nbgrad.engine.window import View
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.copy import write
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.size import Size
 
@@ -84,13 +85,16 @@ def _own(grad: Tensor, like: Layout) -> Tensor:
     fits = grad._layout.strides == like.strides and grad._data.size == grad._layout.numel
     if alone and fits and like.device is CPU and grad._counter is None and grad._view is None:
         return grad
+    if (alone and fits and like.device is not CPU and grad._view is None
+            and sys.getrefcount(grad._data.block) <= 2):
+        return grad
+    own = layout(like.dtype, like.shape, like.strides if like.dense else None, 0, like.device)
     if like.device is not CPU:
-        if alone and fits and grad._view is None and sys.getrefcount(grad._data.block) <= 2:
-            return grad
-        return grad.clone()
-    own = layout(like.dtype, like.shape, like.strides if like.dense else None)
+        copy = Tensor(memory.on(like.device).empty(like.numel, like.dtype.storage), own)
+        copy.data.copy_(grad)
+        return copy
     copy = Tensor(memory.empty(like.numel, like.dtype.storage), own)
-    copy._stored()[...] = grad._stored()
+    write(copy._stored(), grad._stored())
     return copy
 
 
@@ -220,9 +224,6 @@ class Tensor(Methods):
 
     def element_size(self) -> int:
         return self._layout.dtype.itemsize
-
-    def is_contiguous(self, memory_format=None) -> bool:
-        return self._layout.contiguous
 
     def is_floating_point(self) -> bool:
         return self._layout.dtype.is_floating_point

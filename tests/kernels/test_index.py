@@ -180,7 +180,7 @@ def test_any_strides():
             np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("shape", [(3, 40, 130), (40, 90, 1)])
+@pytest.mark.parametrize("shape", [(1, 41, 130), (3, 40, 130), (40, 90, 1)])
 def test_same_bits_for_any_thread_count(shape, monkeypatch):
     x, idx = sample(shape, np.float32), integers(40, 300)
     wide = shape[0], 300, shape[2]
@@ -197,8 +197,9 @@ def test_same_bits_for_any_thread_count(shape, monkeypatch):
             y = x.copy()
             index.scatter_reduce(y, 1, along, src, how)
             yield y
-        index.put_rows(y := x.copy(), idx, src)
-        yield y
+        for values in src, np.broadcast_to(src[:1, :1, :1], wide):
+            index.put_rows(y := x.copy(), idx, values)
+            yield y
         for how in "sum", "prod", "amax":
             index.reduce_rows(y := x.copy(), idx, src, how)
             yield y

@@ -44,7 +44,7 @@ class Twins:
     """The kernels of a family, each for the device of its first argument.
 
     Arrays of the host go to kernels/cpu, arrays of a CUDA device to the function of that name in
-    kernels/cuda; OnHost where there is none.
+    kernels/cuda; OnHost where there is none. Arguments are given by position.
     """
 
     def __init__(self, family: str) -> None:
@@ -60,12 +60,12 @@ class Twins:
     def _either(self, cpu, name: str):
         twins: list = []
 
-        def call(first, *args, **options):
-            if type(first) is not DeviceArray:
-                return cpu(first, *args, **options)
+        def call(*args):
+            if type(args[0]) is not DeviceArray:
+                return cpu(*args)
             if not twins:
                 twins.append(_twin(self._family, name))
-            return twins[0](first, *args, **options)
+            return twins[0](*args)
 
         call.__name__, call.__doc__ = name, cpu.__doc__
         return call
@@ -79,7 +79,7 @@ def _twin(family: str, name: str):
             raise
         what = f"{family}.{name}"
 
-        def missing(*args, **options):
+        def missing(*args):
             raise OnHost(what)
 
         return missing

@@ -56,7 +56,7 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 def layout(dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None = None,
            offset: int = 0, device: device = CPU) -> Layout:
     """The layout with these properties; contiguous where no strides are given."""
-    key = (dtype, shape, strides, offset, device)
+    key = (dtype, shape, strides, offset, device._name)  # a string knows its hash
     found = _table.get(key)
     if found is None:
         if strides is None:

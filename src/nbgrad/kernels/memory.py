@@ -11,6 +11,7 @@ and each step is one operation of a list or a dict.
 
 import math
 import mmap
+import sys
 import weakref
 from contextlib import suppress
 from importlib import import_module
@@ -30,6 +31,7 @@ LARGE, WORTH = 1 << 15, 1 << 17
 _HUGE_PAGE = 1 << 21
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
+_this = sys.modules[__name__]
 _free: dict[int, list[mmap.mmap]] = {}
 _lent: dict[int, "_Loan"] = {}
 _mapped = _hits = _misses = 0
@@ -58,7 +60,7 @@ def maker(size: int, place: device = CPU):
 
 def on(place: device) -> Any:
     """The module with `empty`, `zeros` and `copied` for a device."""
-    return import_module(__name__ if place is CPU else "nbgrad.kernels.cuda.memory")
+    return _this if place is CPU else import_module("nbgrad.kernels.cuda.memory")
 
 
 def zeros(shape: int | tuple[int, ...], dtype) -> np.ndarray:
@@ -67,7 +69,7 @@ def zeros(shape: int | tuple[int, ...], dtype) -> np.ndarray:
     if count < LARGE or LIMIT == 0:
         return np.zeros(shape, dtype)
     out = _lend(shape, count, np.dtype(dtype))
-    out.fill(0)
+    out.view(np.uint8).fill(0)  # bytes are cleared without being fetched: in half the time
     return out
 
 

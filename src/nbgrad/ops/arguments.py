@@ -66,6 +66,14 @@ _KINDS = {
 }
 
 
+_SIZES = {_KINDS["Sizes"], _KINDS["Dims"]}
+_LISTS, _INT = (tuple, list), {int}
+
+
+def _plain_ints(value) -> bool:
+    return type(value) in _LISTS and _INT.issuperset(map(type, value))
+
+
 @cache
 def _expected(function: Callable) -> dict[str, tuple[Kind, ...]]:
     """The kinds that each argument may be of, by its annotation."""
@@ -84,7 +92,8 @@ def _kinds(words: list[str]) -> tuple[Kind, ...]:
 def refuse_wrong(name: str, function: Callable, args: tuple, more: dict) -> bool:
     """TypeError for the first argument that is not of the kinds its annotation names.
 
-    True if the types of the arguments alone say that they are right, whatever their values.
+    True if the types of the arguments, and of what lies in tuples and lists, say that they are
+    right, whatever their values.
     """
     expected = _expected(function)
     plain = True
@@ -92,6 +101,8 @@ def refuse_wrong(name: str, function: Callable, args: tuple, more: dict) -> bool
     for k, (argument, value) in enumerate([*positions, *more.items()]):
         kinds = expected.get(argument, ())
         if not kinds or any(type(value) is kind.type for kind in kinds):
+            continue
+        if _SIZES.intersection(kinds) and _plain_ints(value):
             continue
         plain = False
         if not any(kind.matches(value) for kind in kinds):
@@ -109,8 +120,11 @@ def checked(name: str, function: Callable) -> Callable:
     @wraps(function)
     def called(*args, **more):
         types = (*map(type, args), *more, *map(type, more.values()))
-        if types not in right and refuse_wrong(name, function, args, more) and len(right) < 64:
-            right.add(types)
+        if types not in right:
+            types = (*types, *[frozenset(map(type, v)) for v in (*args, *more.values())
+                               if type(v) in _LISTS])
+            if types not in right and refuse_wrong(name, function, args, more) and len(right) < 64:
+                right.add(types)
         return function(*args, **more)
 
     return called

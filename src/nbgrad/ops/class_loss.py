@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.engine.mode import state
 from nbgrad.kernels.backend import Twins
-from nbgrad.kernels.layout import Layout
+from nbgrad.kernels.cpu.loss import few
+from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops.apply import apply
 from nbgrad.ops.family import expect_float, expect_tensor, present, saved
 from nbgrad.ops.loss import chosen
-from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.op import Op, Planned, wrap
 from nbgrad.ops.shape import expand, reshape, unsqueeze
 from nbgrad.ops.softmax import log_softmax, softmax
 from nbgrad.tensor import Tensor
@@ -28,7 +30,7 @@ def _arrays(target: Tensor, weight: list[Tensor]) -> tuple:
             weight[0]._array() if weight else None)
 
 
-class NllLoss(Op):
+class NllLoss(Planned):
     """-weight[t] * logp[t] of every entry, reduced; outputs (loss, total weight)."""
 
     outputs = 2
@@ -37,9 +39,14 @@ class NllLoss(Op):
         self.name = name
         super().__init__()
 
-    def run(self, inputs, attrs):
+    def run_any(self, inputs, attrs):
         logp, target, *weight = inputs
+        _check_targets(logp, target, attrs)
         return wrap(kernels.nll_loss(logp._array(), *_arrays(target, weight), *attrs))
+
+    def plan(self, attrs, logp, target, *weight):
+        numbers = logp.shape[1], math.prod(logp.shape[2:])
+        return _plan(few("nll_loss", logp.dtype.storage), attrs, logp, target, (), numbers)
 
     def saves(self, needs, attrs):
         return (*range(1, len(needs)), -2)
@@ -50,16 +57,31 @@ class NllLoss(Op):
                      (*node.attrs, node.layouts[0].shape))
 
 
-class NllLossBackward(Op):
+class NllLossBackward(Planned):
     """The gradient to logp; linear in that of the loss, so its own gradient is the loss again."""
 
     name = "NllLossBackward"
 
-    def run(self, inputs, attrs):
+    def run_any(self, inputs, attrs):
         grad, target, total, *weight = inputs
         *rule, shape = attrs
         return wrap(kernels.nll_loss_backward(grad._array(), *_arrays(target, weight), *rule,
                                               total._array(), shape))
+
+    def plan(self, attrs, grad, target, total, *weight):
+        ignore, reduction, shape = attrs
+        if target.dtype is not dtypes.int64:
+            return False
+        own, mean = layout(grad.dtype, shape), reduction == "mean"
+        numbers, dtype = (shape[1], math.prod(shape[2:])), grad.dtype.storage
+        launch, none = few("nll_loss_backward", dtype), np.empty(0, dtype)
+
+        def run(grad, target, total, weight=none):
+            out = np.zeros(own.numel, dtype)
+            launch(grad, total, mean, target, weight, ignore, out, *numbers)
+            return Tensor(out, own)
+
+        return run
 
     def saves(self, needs, attrs):
         return (1, *range(3, len(needs)))
@@ -70,7 +92,7 @@ class NllLossBackward(Op):
         return apply(NLL, present(grad, kept[1], kept.get(3)), tuple(rule))[0]
 
 
-class CrossEntropy(Op):
+class CrossEntropy(Planned):
     """The nll loss of log-softmax; outputs (loss, total weight, logsumexp in float64)."""
 
     outputs = 3
@@ -79,9 +101,16 @@ class CrossEntropy(Op):
         self.name = name
         super().__init__()
 
-    def run(self, inputs, attrs):
+    def run_any(self, inputs, attrs):
         x, target, *weight = inputs
+        _check_targets(x, target, attrs)
         return wrap(kernels.cross_entropy(x._array(), *_arrays(target, weight), *attrs))
+
+    def plan(self, attrs, x, target, *weight):
+        if len(x.shape) > 2:
+            return False
+        sums = layout(dtypes.float64, target.shape)
+        return _plan(few("cross_entropy", x.dtype.storage), attrs, x, target, (sums,), x.shape[1:])
 
     def saves(self, needs, attrs):
         return (*range(len(needs)), -2, -3)
@@ -97,16 +126,62 @@ class CrossEntropy(Op):
                      present(grad, x, kept[-3], target, kept[-2], weight), node.attrs)
 
 
-class CrossEntropyBackward(Op):
+class CrossEntropyBackward(Planned):
     """The gradient of cross entropy in one kernel."""
 
     name = "CrossEntropyBackward"
 
-    def run(self, inputs, attrs):
+    def run_any(self, inputs, attrs):
         grad, x, logsumexp, target, total, *weight = inputs
         return wrap(kernels.cross_entropy_backward(
             grad._array(), x._array(), logsumexp._array(), *_arrays(target, weight), *attrs,
             total._array()))
+
+    def plan(self, attrs, grad, x, logsumexp, target, total, *weight):
+        ignore, reduction = attrs
+        if len(x.shape) > 2 or target.dtype is not dtypes.int64:
+            return False
+        own, mean = layout(x.dtype, x.shape), reduction == "mean"
+        dtype, classes = x.dtype.storage, x.shape[1]
+        launch, none = few("cross_entropy_backward", dtype), np.empty(0, dtype)
+
+        def run(grad, x, logsumexp, target, total, weight=none):
+            out = np.empty(own.numel, dtype)
+            launch(grad, total, mean, x, logsumexp, target, weight, ignore, out, classes)
+            return Tensor(out, own)
+
+        return run
+
+
+def _check_targets(x: Tensor, target: Tensor, attrs: tuple) -> None:
+    places = target._values()
+    _refuse(places, kernels.check_targets(places, x._layout.shape[1], attrs[0]))
+
+
+def _refuse(target: np.ndarray, bad: int) -> None:
+    if bad >= 0:
+        raise IndexError(f"Target {target.reshape(-1)[bad]} is out of bounds.")
+
+
+def _plan(launch, attrs: tuple, x: Layout, target: Layout, more: tuple[Layout, ...],
+          numbers: tuple):
+    """The plan of a loss that gives (loss, total weight, and a tensor for each of `more`)."""
+    ignore, reduction = attrs
+    if target.dtype is not dtypes.int64:
+        return False
+    results = (layout(x.dtype, target.shape if reduction == "none" else ()), layout(x.dtype, ()))
+    dtype, count, mean = x.dtype.storage, target.numel, reduction == "mean"
+    none = np.empty(0, dtype)
+
+    def run(x, target, weight=none):
+        outs = [*[np.empty(count) for _ in more], *[np.empty(own.numel, dtype) for own in results]]
+        bad = launch(x, target, weight, np.empty(count), *outs, ignore, mean, *numbers)
+        if bad >= 0:
+            _refuse(target, bad)
+        *more_outs, loss, total = outs
+        return tuple(map(Tensor, (loss, total, *more_outs), (*results, *more)))
+
+    return run
 
 
 NLL, NLL_2D, NLL_BACKWARD = NllLoss("NllLoss"), NllLoss("NllLoss2D"), NllLossBackward()
@@ -134,32 +209,28 @@ def _check_target_shape(x: tuple[int, ...], t: tuple[int, ...]) -> None:
         raise RuntimeError(f"size mismatch (got input: {list(x)} , target: {list(t)}")
 
 
-def _check_targets(x: Layout, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
-    """Classes in range, of an integer dtype, and a weight for each class."""
-    dtype = target._layout.dtype
+@lru_cache(1024)
+def _check(x: Layout, target: Layout, weight: Layout | None) -> None:
+    """A class of an integer dtype for each entry, and a weight for each class."""
+    _check_target_shape(x.shape, target.shape)
+    dtype = target.dtype
     if dtype not in (dtypes.int64, dtypes.uint8):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {dtype.legacy}")
     classes = x.shape[0] if len(x.shape) == 1 else x.shape[1]
     if weight is not None:
-        own = weight._layout
-        if own.shape != (classes,):
+        if weight.shape != (classes,):
             raise RuntimeError(f"weight tensor should be defined either for all {classes} classes "
-                               f"or no classes but got weight tensor of shape: {list(own.shape)}")
-        if own.dtype is not x.dtype:
+                               f"or no classes but got weight tensor of shape: {list(weight.shape)}")
+        if weight.dtype is not x.dtype:
             raise RuntimeError(f"expected scalar type {x.dtype.legacy} but found "
-                               f"{own.dtype.legacy}")
-    places = target._values()
-    bad = kernels.check_targets(places, classes, ignore_index)
-    if bad >= 0:
-        raise IndexError(f"Target {places.reshape(-1)[bad]} is out of bounds.")
+                               f"{weight.dtype.legacy}")
 
 
 def _class_loss(ops: tuple[Op, Op], x: Tensor, target: Tensor, weight: Tensor | None,
                 ignore_index: int, reduction: str) -> Tensor:
     """Run a loss of class targets on (N, C) or (N, C, L), whatever the shape was."""
     own, shape = x._layout, target._layout.shape
-    _check_target_shape(own.shape, shape)
-    _check_targets(own, target, weight, ignore_index)
+    _check(own, target._layout, None if weight is None else weight._layout)
     if len(own.shape) == 1:
         x, target = unsqueeze(x, 0), reshape(target, (1,))
     elif len(own.shape) > 2:

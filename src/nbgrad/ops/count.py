@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from nbgrad import dtypes
 from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import common as same_device
-from nbgrad.ops.create import beside
 from nbgrad.ops.elementwise import promote
 from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.op import wrap
+from nbgrad.ops.search import searchsorted
 from nbgrad.ops.shape import unbind
 from nbgrad.tensor import Tensor
 
@@ -74,17 +72,18 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     if input._layout.dtype.category < 2:
         raise NotImplementedError(f'"histogram_cpu" not implemented for '
                                   f"'{input._layout.dtype.legacy}'")
-    x = input._values().reshape(-1)
+    x = input.detach().reshape(-1)
+    x = x.float() if x._layout.dtype.half else x
     low, high = float(min), float(max)
-    if low == high and x.size:
-        low, high = float(x.min()), float(x.max())
+    if low == high and x._layout.numel:
+        low, high = x.min().item(), x.max().item()
     if not (math.isfinite(low) and math.isfinite(high)):
         raise RuntimeError(f"torch.histc: range of [{low}, {high}] is not finite")
     if low == high:
         low, high = low - 1, high + 1
     if low > high:
         raise RuntimeError("torch.histc: max must be larger than min")
-    return beside(input, histogram(x, low, high, bins).astype(x.dtype)).to(input.dtype)
+    return wrap(histogram(x._stored(), low, high, bins)).to(input.dtype)
 
 
 def isin(elements, test_elements, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
@@ -100,10 +99,14 @@ def isin(elements, test_elements, *, assume_unique: bool = False, invert: bool =
     same_device(*[t._layout for t in tensors])
     common = promote(tuple([t._layout for t in tensors]), tuple(given))
     common = dtypes.float32 if common.half else common
-    found, among = (v.detach().to(common)._values() if isinstance(v, Tensor)
-                    else np.asarray(v, common.np) for v in (elements, test_elements))
-    inside = np.asarray(np.isin(found, among, assume_unique=False, invert=invert))
-    return beside(tensors[0], inside)
+    found, among = (v.detach().to(common) if isinstance(v, Tensor)
+                    else tensors[0].new_full((), v, dtype=common) for v in (elements, test_elements))
+    last = among._layout.numel - 1
+    if last < 0:
+        return found.new_full(found._layout.shape, invert, dtype=dtypes.bool_)
+    among = among.reshape(-1).sort()[0]
+    at = searchsorted(among, found).clamp_(max=last)
+    return among.take(at) != found if invert else among.take(at) == found
 
 
 def unravel_index(indices: Tensor, shape) -> tuple[Tensor, ...]:
@@ -124,8 +127,8 @@ def unravel_index(indices: Tensor, shape) -> tuple[Tensor, ...]:
     if 0 in sizes and indices._layout.numel:
         raise RuntimeError("ZeroDivisionError")
     steps = [math.prod(sizes[k + 1:]) for k in range(len(sizes))]
-    places = indices._values()[..., None] // np.array(steps, np.int64) % np.array(sizes, np.int64)
-    return unbind(beside(indices, places), -1)
+    each, size = (indices.new_tensor(numbers, dtype=dtypes.int64) for numbers in (steps, sizes))
+    return unbind(indices.unsqueeze(-1) // each % size, -1)
 
 
 FUNCTIONS = {"bincount": bincount, "histc": histc}

@@ -240,7 +240,9 @@ def filled(own: Layout, value) -> Tensor:
     """A tensor that lies like `own`, with one number everywhere."""
     dtype = own.dtype
     if own.device is not devices.CPU:
-        return _fresh(own).fill_(value)
+        made = _fresh(own)
+        made.data.fill_(value)  # no write that a version counts
+        return made
     data = (np.zeros(own.numel, dtype.storage) if value == 0
             else np.full(own.numel, dtype.stored(value), dtype.storage))
     return Tensor(data, own)

@@ -15,7 +15,12 @@ Dims = int | Sizes
 
 def axis(t: Tensor, dim: int, extra: int = 0) -> int:
     """A dimension as a number from 0; IndexError outside the rank (plus `extra`)."""
-    rank = max(len(t._layout.shape) + extra, 1)
+    return axis_of(len(t._layout.shape) + extra, dim)
+
+
+def axis_of(rank: int, dim: int) -> int:
+    """`axis` for a rank."""
+    rank = max(rank, 1)
     if type(dim) is not int:
         dim = whole(dim, "dim")
     if not -rank <= dim < rank:
@@ -41,6 +46,9 @@ def whole(value, name: str) -> int:
     raise TypeError(f"{name} must be int, not {type(value).__name__}")
 
 
+_INT = {int}
+
+
 def sizes(args: tuple, given=None) -> tuple[int, ...]:
     """A shape given as numbers, as one tuple or list of them, or by keyword as `given`."""
     if given is not None:
@@ -49,6 +57,8 @@ def sizes(args: tuple, given=None) -> tuple[int, ...]:
         args = tuple(args[0])
     elif not args:
         raise TypeError("a size or dimensions are missing")
+    if _INT.issuperset(map(type, args)):
+        return args
     try:
         return tuple([operator.index(a) for a in args])
     except TypeError:

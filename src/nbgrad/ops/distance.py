@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from nbgrad.devices import CPU
 from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import broadcast_shapes
 from nbgrad.ops.apply import apply
@@ -24,18 +25,40 @@ from nbgrad.tensor import Tensor
 kernels = Twins("distance")
 
 
+class SignedSums(Op):
+    """sum_j g_ij sign(x_i - y_j) for g (b, p, r), x (b, p, m) and y (b, r, m)."""
+
+    name = "CdistBackwardBackward"
+
+    def forward(self, g, x, y):
+        return kernels.signed_sums(g, x, y)
+
+    def saves(self, needs, attrs):
+        return (1, 2)
+
+    def backward(self, node, grad):
+        kept = saved(node)
+        signs = (unsqueeze(kept[1], 2) - unsqueeze(kept[2], 1)).sign()
+        return (unsqueeze(grad, 2) * signs).sum(-1), None, None
+
+
 class Distances(Op):
-    """|x_i - y_j| for x (b, p, m) and y (b, r, m)."""
+    """The p-norms of x_i - y_j for x (b, p, m) and y (b, r, m); attrs (p,), which is 1 or 2."""
 
     name = "CdistBackward"
 
-    def forward(self, x, y):
-        return kernels.distances(x, y)
+    def forward(self, x, y, p):
+        return kernels.distances(x, y, p)
 
     def saves(self, needs, attrs):
-        return (0, 1, -1)
+        return (0, 1, -1) if attrs == (2,) else (0, 1)
 
     def backward(self, node, grad):
+        if node.attrs == (1,):
+            x, y = (saved(node)[k] for k in (0, 1))
+            first, second = needs(node)
+            return (apply(SIGNED_SUMS, (grad, x, y)) if first else None,
+                    apply(SIGNED_SUMS, (transpose(grad, 1, 2), y, x)) if second else None)
         # With c = g / |x_i - y_j|, gx_i = sum_j c_ij (x_i - y_j): a product of matrices
         kept = saved(node)
         x, y, distance = kept[0], kept[1], kept[-1]
@@ -48,7 +71,7 @@ class Distances(Op):
         return gx, gy
 
 
-DISTANCES = Distances()
+DISTANCES, SIGNED_SUMS = Distances(), SignedSums()
 _MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist",
           "donot_use_mm_for_euclid_dist")
 
@@ -85,8 +108,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = _MO
     count = math.prod(lead)
     x = reshape(expand(x1, lead + a.shape[-2:]), (count, *a.shape[-2:]))
     y = reshape(expand(x2, lead + b.shape[-2:]), (count, *b.shape[-2:]))
-    if p == 2 or a.shape[-1] == 0:
-        found = apply(DISTANCES, (x, y))
+    if p == 2 or a.shape[-1] == 0 or (p == 1 and a.device is CPU):
+        found = apply(DISTANCES, (x, y), (1 if p == 1 else 2,))
     else:
         found = norm(unsqueeze(x, 2) - unsqueeze(y, 1), p, -1)
     return reshape(found, (*lead, a.shape[-2], b.shape[-2]))

@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 
 from nbgrad import dtypes
-from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import common
 from nbgrad.ops.apply import apply_
@@ -37,8 +36,11 @@ class Draw(Op):
         super().__init__()
 
     def run_into(self, target, others, attrs) -> None:
-        fill, *rest = attrs
-        changed(target._array(), -1, lambda y: fill(y, *rest))
+        (fill, *rest), own = attrs, target._layout
+        if own.contiguous and own.numel == target._data.size and not own.dtype.half:
+            fill(target._data, *rest)
+        else:
+            changed(target._array(), -1, lambda y: fill(y, *rest))
 
     def backward(self, node, grad):
         return grad.new_zeros(grad._layout.shape)
@@ -75,13 +77,6 @@ def coins(y, generator, p) -> None:
 def integers(y, generator, low: int, high: int) -> None:
     """Integers in [low, high)."""
     kernels.randint(y, low, high, *take(generator, y.size))
-
-
-def unit(n: int, generator) -> np.ndarray:
-    """n new float64 in [0, 1)."""
-    y = memory.empty(n, np.float64)
-    uniform(y, generator)
-    return y
 
 
 def check_deviation(std: float) -> None:
@@ -205,8 +200,8 @@ def bernoulli_(input: Tensor, p=0.5, *, generator: Generator | None = None) -> T
 
 def check_probabilities(t: Tensor) -> None:
     """Refuse what does not lie between 0 and 1."""
-    p = t._values()
-    if p.size and not (p.min() >= 0 and p.max() <= 1):
+    p = t.detach()
+    if p._layout.numel and not (p.min().item() >= 0 and p.max().item() <= 1):
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
 
 

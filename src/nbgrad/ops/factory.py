@@ -33,7 +33,8 @@ def factory(function):
         asked = None if dtype is None else dtype_of(name, dtype)
         if out is not None:
             expect_tensor(name, out=out)
-            made = _made(function, args, asked or out._layout.dtype, options)
+            with out._layout.device:
+                made = _made(function, args, asked or out._layout.dtype, options)
             return _into(name, out, asked, made)
         if place is None:
             made = _made(function, args, asked, options)

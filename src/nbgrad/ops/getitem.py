@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import math
 import operator
-from functools import partial
 
 import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.devices import CPU
-from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
-from nbgrad.kernels.cpu.index import look_up
-from nbgrad.kernels.cpu.places import joined, marked
+from nbgrad.kernels.cpu.places import joined, marked, settle
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, broadcast_shapes, layout
 from nbgrad.ops.apply import apply, apply_, view
-from nbgrad.ops.elementwise import OPS, check_writable, reduce_to
+from nbgrad.ops.elementwise import OPS, check_writable, with_number
 from nbgrad.ops.family import expect_tensor
+from nbgrad.ops.index_arrays import (
+    INDEX,
+    INDEX_PUT,
+    LOOK_UP,
+    PUT_ROWS,
+    beside,
+    index_shape,
+    inside,
+    spread,
+)
 from nbgrad.ops.keys import ARRAYS, index_array, parts_of, small, takes
-from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.shape import permute, reshape
 from nbgrad.ops.views import SELECT, SLICE, UNSQUEEZE, VIEW, ViewOp
 from nbgrad.ops.write import COPY, FILL
@@ -42,6 +48,9 @@ def getitem(t: Tensor, key) -> Tensor:
         count, places = found
         shape = (math.prod(own.shape[:count]), *own.shape[count:])
         return apply(LOOK_UP, (view(VIEW, t, (shape,)) if count > 1 else t,), (0, (places,)))
+    axis = _along(own, key)
+    if axis is not None:
+        return apply(INDEX, (t,), (axis, (inside(own.shape, axis, index_array(key[axis]), axis),)))
     part, indexing, _ = _opened(t, key)
     if indexing is not None:
         return apply(INDEX, (part,), indexing)
@@ -53,8 +62,19 @@ def _is_index(key) -> bool:
     return type(key) is Tensor and key._layout.dtype is dtypes.int64 and bool(key._layout.shape)
 
 
+def _along(own: Layout, key) -> int | None:
+    """The axis that a key like [:, i] with one tensor of indices is for; None for other keys."""
+    if type(key) is not tuple or not 0 < len(key) <= len(own.shape) or not _is_index(key[-1]):
+        return None
+    plain = all(type(p) is slice and p == _ALL for p in key[:-1])
+    return len(key) - 1 if plain and key[-1]._layout.device is own.device else None
+
+
+_ALL = slice(None)
+
+
 def _in_one(own: Layout, key) -> tuple[int, np.ndarray] | None:
-    """Of a mask or a pair of indices: the axes it is for, and places on these taken as one.
+    """Of a mask, an index or a pair of them: the axes it is for, and places on these taken as one.
 
     None for other keys, for indices outside, and where the entries do not lie in a row.
     """
@@ -65,6 +85,9 @@ def _in_one(own: Layout, key) -> tuple[int, np.ndarray] | None:
         if (mask.dtype is dtypes.bool_ and mask.shape and mask.device is CPU
                 and mask.shape == own.shape[:len(mask.shape)]):
             return len(mask.shape), marked(key._array())
+        if own.shape and mask.device is CPU and _is_index(key):
+            places = index_array(key)
+            return None if settle(places, own.shape[0]) else (1, places)
     elif type(key) is tuple and len(key) == 2 and len(own.shape) > 1 and all(map(_is_index, key)):
         i, j = key[0]._layout, key[1]._layout
         if i.shape == j.shape and i.device is j.device is CPU:
@@ -79,11 +102,16 @@ def setitem(t: Tensor, key, value) -> None:
     if key is False:
         return
     if _is_mask(t, key):
-        value = as_value(t, value)
+        if not isinstance(value, Tensor):
+            chosen = apply(with_number("where", "p"), (key, t), (a_number(t, value),))
+            apply_(COPY, t, (chosen,), label="__setitem__")
+            return
         if value._layout.numel == 1:
             value = reshape(value, ()).to(t._layout.dtype)
             apply_(COPY, t, (apply(OPS["where"], (key, value, t)),), label="__setitem__")
             return
+    if _put_unrecorded(t, key, value):
+        return
     window, indexing, masked = _opened(t, key)
     if indexing is not None:
         _put(window, indexing, masked, as_value(t, value), False, "__setitem__")
@@ -94,6 +122,27 @@ def setitem(t: Tensor, key, value) -> None:
     else:
         check_writable(window._layout)
         apply_(FILL, window, (), (a_number(t, value),), label="__setitem__")
+
+
+def _put_unrecorded(t: Tensor, key, value) -> bool:
+    """Write a number, or exactly what is indexed, at indices, if there is nothing to record."""
+    if t._node is not None or t._view is not None or not t._layout.numel:
+        return False
+    written = as_value(t, value) if type(value) in _NUMBERS else value
+    if not isinstance(written, Tensor) or written._node is not None or written._view is not None:
+        return False
+    own, other = t._layout, written._layout
+    found = _in_one(own, key)
+    if found is None or other.device is not own.device:
+        return False
+    count, places = found
+    if other.dtype is not own.dtype or other.shape not in ((), places.shape + own.shape[count:]):
+        return False
+    apply_(PUT_ROWS, t, (written,), found, "__setitem__")
+    return True
+
+
+_NUMBERS = {int, float}
 
 
 def _is_mask(t: Tensor, key) -> bool:
@@ -150,7 +199,7 @@ def _put(window: Tensor, indexing: tuple, masked: bool, value: Tensor, accumulat
         raise RuntimeError("Index put requires the source and destination dtypes match, got "
                            f"{own.dtype.legacy} for the destination and {other.dtype.legacy} for "
                            "the source.")
-    target = _index_shape(window, indexing)
+    target = index_shape(window, indexing)
     shape = _without_ones(other.shape, len(target))
     if broadcast_shapes(shape, target) != target:
         raise RuntimeError(f"shape mismatch: value tensor of shape {list(other.shape)} "
@@ -163,7 +212,7 @@ def _opened(t: Tensor, key) -> tuple[Tensor, tuple | None, bool]:
     """What a key opens: a window, the index arrays on it if any, and whether they are a mask."""
     own = t._layout.shape
     if _is_index(key) and own and key._layout.device is t._layout.device:
-        return t, (0, (_inside(own, 0, index_array(key), 0),)), False
+        return t, (0, (inside(own, 0, index_array(key), 0),)), False
     name = _name(t._layout, key)
     if name is None:
         return _indexed(t, parts_of(key))
@@ -178,20 +227,9 @@ def _indexed(t: Tensor, parts: tuple) -> tuple[Tensor, tuple | None, bool]:
     window = _through(t, steps)
     if not any(a is not None for a in arrays):
         return window, None, False
-    order, indexing = _front([None if a is None else _beside(window, a) for a in arrays])
+    order, indexing = _front([None if a is None else beside(window, a) for a in arrays])
     masked = all(p.ndim and p.dtype == np.bool_ for p in parts if isinstance(p, ARRAYS))
     return permute(window, order) if order else window, indexing, masked
-
-
-def _beside(t: Tensor, array):
-    """An array that lies on the device of a tensor."""
-    place = t._layout.device
-    if isinstance(array, np.ndarray):
-        return array if place is CPU else memory.on(place).upload(array)
-    if place is CPU:
-        raise RuntimeError("indices should be either on cpu or on the same device as the indexed "
-                           "tensor (cpu)")
-    return array
 
 
 #: The steps of keys that hold no array, by the layout and the key's name.
@@ -264,7 +302,7 @@ def _steps(own: Layout, key: tuple) -> tuple[list, list]:
             d += 1
         else:
             found = (_mask(own.shape, d, p) if p.dtype == bool
-                     else [_inside(own.shape, d, p, consumed)])
+                     else [inside(own.shape, d, p, consumed)])
             arrays += found
             d += len(found)
         consumed += wanted
@@ -293,15 +331,6 @@ def _mask(own: tuple[int, ...], d: int, mask: np.ndarray) -> list[np.ndarray]:
     return kernels.columns(kernels.nonzero(mask))
 
 
-def _inside(own: tuple[int, ...], d: int, idx: np.ndarray, axis: int) -> np.ndarray:
-    """Indices, all of them inside an axis, made to count from its start."""
-    n = own[d]
-    if kernels.settle(idx, n):
-        bad = layouts.number(idx, kernels.first_out_of_range(idx, -n, n))
-        raise IndexError(f"index {bad} is out of bounds for dimension {axis} with size {n}")
-    return idx
-
-
 def _front(arrays: list) -> tuple[tuple[int, ...] | None, tuple]:
     """An order of axes that brings the indexed ones together, and the index arrays, broadcast.
 
@@ -318,130 +347,7 @@ def _front(arrays: list) -> tuple[tuple[int, ...] | None, tuple]:
     lead = at[0] if together else 0
     if not together:
         order = (*at, *(k for k in range(len(arrays)) if k not in at))
-    return order, (lead, tuple([_spread(arrays[k], shape) for k in at]))
-
-
-def _spread(array, shape: tuple[int, ...]):
-    return array if array.shape == shape else layouts.spread(array, shape)
-
-
-# Reading and writing at index arrays; attrs hold (first indexed axis, an array for each axis).
-
-
-def _index_shape(t: Tensor, indexing: tuple) -> tuple[int, ...]:
-    lead, indices = indexing
-    own = t._layout.shape
-    return own[:lead] + indices[0].shape + own[lead + len(indices):]
-
-
-def _rows(shape: tuple[int, ...], indexing: tuple) -> tuple[tuple[int, int, int], np.ndarray]:
-    """A contiguous array's shape as (outer, n, inner) with the indexed axes as one; places on it."""
-    lead, indices = indexing
-    last = lead + len(indices)
-    return ((math.prod(shape[:lead]), math.prod(shape[lead:last]), math.prod(shape[last:])),
-            kernels.joint_places(indices[0], indices[1:], shape[lead + 1:last]))
-
-
-def _offsets(shape, strides, offset: int, indexing: tuple) -> np.ndarray:
-    """The storage position of every element of the indexing result."""
-    lead, indices = indexing
-    places = sum(i * strides[lead + k] for k, i in enumerate(indices))
-    rank = len(shape) - len(indices)
-    places = (places + offset).reshape((1,) * lead + indices[0].shape
-                                       + (1,) * (rank - lead))
-    rest = [*range(lead), *range(lead + len(indices), len(shape))]
-    for j, axis in enumerate(rest):
-        position = axis if j < lead else j + indices[0].ndim
-        extent = [1] * places.ndim
-        extent[position] = shape[axis]
-        places = places + (np.arange(shape[axis], dtype=np.int64) * strides[axis]).reshape(extent)
-    return np.ascontiguousarray(places)
-
-
-class Index(Op):
-    """Entries at index arrays."""
-
-    name = "Index"
-
-    def run(self, inputs, attrs) -> Tensor:
-        (t,) = inputs
-        own = t._layout
-        if not own.contiguous and own.device is CPU:
-            lead, indices = attrs
-            return wrap(t._array()[(slice(None),) * lead + indices])
-        rows, places = _rows(own.shape, attrs)
-        found = kernels.take_rows(layouts.contiguous(t._array()).reshape(rows), places)
-        return wrap(found.reshape(_index_shape(t, attrs)))
-
-    def backward(self, node, grad):
-        return apply(INDEX_ADD_ZEROS, (grad,), (node.layouts[0].shape, *node.attrs))
-
-
-class LookUp(Index):
-    """Rows of a contiguous tensor at an index array, which is checked, and counts from 0 afterwards."""
-
-    def run(self, inputs, attrs) -> Tensor:
-        (t,), (_, (idx,)) = inputs, attrs
-        own = t._layout
-        n, rest = own.shape[0], own.shape[1:]
-        run = look_up if own.device is CPU else kernels.look_up
-        found, outside = run(t._data, own.offset, n, math.prod(rest), idx.reshape(-1))
-        if outside:
-            _inside(own.shape, 0, idx, 0)
-        return Tensor(found, layout(own.dtype, idx.shape + rest, None, 0, own.device))
-
-
-class IndexAddZeros(Op):
-    """Zeros with values added at index arrays: the adjoint of Index."""
-
-    name = "IndexBackward"
-
-    def forward(self, grad, shape, *indexing):
-        rows, places = _rows(shape, indexing)
-        values = layouts.contiguous(grad).reshape(rows[0], places.size, rows[2])
-        return kernels.add_rows(values, places, rows[1]).reshape(shape)
-
-    def backward(self, node, grad):
-        _, *indexing = node.attrs
-        return apply(INDEX, (grad,), tuple(indexing))
-
-
-class IndexPut(Op):
-    """In place: values written (or added) at index arrays."""
-
-    name = "IndexPut"
-    label = "index_put_"
-
-    def run_into(self, target, others, attrs) -> None:
-        indexing, accumulate = attrs
-        own = target._layout
-        values = _spread(_beside(target, others[0]._array()), _index_shape(target, indexing))
-        if others[0]._data is target._data:
-            values = layouts.copied(values)
-        if own.contiguous or own.device is not CPU:
-            rows, places = _rows(own.shape, indexing)
-            values = layouts.contiguous(values).reshape(rows[0], places.size, rows[2])
-            add = partial(kernels.reduce_rows, idx=places, v=values, how="sum")
-            put = partial(kernels.put_rows, idx=places, v=values)
-            layouts.changed(target._array(), rows, add if accumulate else put)
-        else:
-            places = _offsets(own.shape, own.strides, own.offset, indexing)
-            run = kernels.add_flat if accumulate else kernels.put_flat
-            run(target._data, places, values)
-
-    def backward(self, node, grad):
-        indexing, accumulate = node.attrs
-        own, value = node.next[0], node.next[1]
-        gv = None
-        if value is not None:
-            gv = reduce_to(apply(INDEX, (grad,), indexing), node.layouts[1])
-        if own is not None and not accumulate:
-            grad = grad.clone()
-            apply_(self, grad, (grad.new_zeros(()),), (indexing, False))
-        return (None if own is None else grad), gv
-
-
-INDEX, LOOK_UP, INDEX_ADD_ZEROS, INDEX_PUT = Index(), LookUp(), IndexAddZeros(), IndexPut()
+    return order, (lead, tuple([spread(arrays[k], shape) for k in at]))
 
 
 def index_put_(input: Tensor, indices, values: Tensor, accumulate: bool = False) -> Tensor:

@@ -215,6 +215,13 @@ MV, OUTER, DOT = Mv("Mv", kernels.matvec), Outer("Outer", kernels.outer), Dot("D
 ADDMM, BADDBMM = AddProduct("Addmm", MM), AddProduct("Baddbmm", BMM)
 _PLAIN, _LINEAR = (False, False), (False, True, 1, 1)
 
+
+def forget_plans() -> None:
+    """Let launches be chosen anew; who is choosing one meanwhile keeps it in the old table."""
+    for op in (MM, BMM, MV, OUTER, DOT, ADDMM, BADDBMM):
+        op.plans = {}
+
+
 _C_NAMES = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int",
             "int16": "short int", "int8": "signed char", "uint8": "unsigned char", "bool": "bool",
             "float16": "c10::Half", "bfloat16": "c10::BFloat16"}

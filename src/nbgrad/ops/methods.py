@@ -54,6 +54,7 @@ from nbgrad.ops import (
     vector_norm,
     write,
 )
+from nbgrad.ops.axis_order import in_rows
 from nbgrad.ops.elementwise import OPS, accumulate_
 from nbgrad.ops.family import expect_tensor
 from nbgrad.tensor import Tensor
@@ -62,6 +63,8 @@ from nbgrad.tensor import Tensor
 def clone(input: Tensor, *, memory_format=None) -> Tensor:
     """A copy with its own memory, through which gradients pass."""
     expect_tensor("clone", input=input)
+    if memory_format is not None:
+        return shape.clone(input, in_rows(input._layout, memory_format))
     return OPS["clone"].one(input)
 
 
@@ -163,7 +166,7 @@ def _as(make):
 
 def _cast(dtype):
     def method(self: Tensor, *, memory_format=None) -> Tensor:
-        return write.to(self, dtype)
+        return write.to(self, dtype, memory_format=memory_format)
     method.__doc__ = f"The tensor as {dtype.name}."
     return method
 
@@ -186,6 +189,7 @@ _CASTS = {"float": dtypes.float32, "double": dtypes.float64, "int": dtypes.int32
 METHODS: dict = {
     "accumulate_": accumulate_,
     "view": shape.view_, "expand": shape.expand, "contiguous": shape.contiguous,
+    "is_contiguous": shape.is_contiguous,
     "repeat": shape.repeat, "unfold": shape.unfold,
     "view_as": _as(lambda t, other: shape.view_(t, other._layout.shape)),
     "reshape_as": _as(lambda t, other: shape.reshape(t, other._layout.shape)),

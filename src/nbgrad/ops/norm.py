@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from nbgrad.engine.mode import state
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cpu.norm import few_rows, partial_sums
+from nbgrad.kernels.layout import layout
 from nbgrad.ops.apply import apply
 from nbgrad.ops.dims import Sizes, sizes
 from nbgrad.ops.family import expect_float, needs, optional, present, saved
-from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.op import Op, Planned, wrap
 from nbgrad.ops.shape import reshape
 from nbgrad.tensor import Tensor
 
@@ -148,13 +152,29 @@ class BatchNormBackward(Op):
         return tuple([None if a is None else wrap(a) for a in found])
 
 
-class LayerNorm(Op):
+class LayerNorm(Planned):
     """x normalised over its last `inner` axes; outputs (y, mean, 1 / std), a row each."""
 
     name = "NativeLayerNorm"
     outputs = 3
 
-    def run(self, inputs, attrs):
+    def plan(self, attrs, x, *more):
+        given, inner, eps = attrs
+        if given == (False, True):
+            return False
+        n, dtype = math.prod(x.shape[-inner:]), x.dtype.storage
+        each = layout(x.dtype, (x.numel // n,))
+        results = layout(x.dtype, x.shape), each, each
+        ones, zeros, launch = np.ones(n, dtype), np.zeros(n, dtype), few_rows(dtype, False)
+
+        def run(x, w=ones, b=zeros):
+            outs = [np.empty(own.numel, dtype) for own in results]
+            launch(x, w, b, eps, *outs, n)
+            return tuple(map(Tensor, outs, results))
+
+        return run
+
+    def run_any(self, inputs, attrs):
         given, inner, eps = attrs
         x = inputs[0]._array()
         n = math.prod(x.shape[-inner:])
@@ -182,13 +202,27 @@ class LayerNorm(Op):
         return _wanted((gx, *where_given(given, gw, gb)), wanted)
 
 
-class LayerNormBackward(Op):
+class LayerNormBackward(Planned):
     """All gradients of a layer norm in one kernel."""
 
     name = "NativeLayerNormBackward"
     outputs = 3
 
-    def run(self, inputs, attrs):
+    def plan(self, attrs, grad, x, mean, inverse, *w):
+        inner, need_gx = attrs
+        own, each = layout(x.dtype, x.shape), layout(x.dtype, x.shape[-inner:])
+        n, rows, dtype = each.numel, mean.numel, x.dtype.storage
+        ones, launch = np.ones(n, dtype), few_rows(dtype, True)
+
+        def run(grad, x, mean, inverse, w=ones):
+            gx = np.empty(own.numel, dtype) if need_gx else x
+            gw, gb = np.empty(n, dtype), np.empty(n, dtype)
+            launch(grad, x, mean, inverse, w, need_gx, gx, partial_sums(rows, n), gw, gb, rows)
+            return Tensor(gx, own) if need_gx else None, Tensor(gw, each), Tensor(gb, each)
+
+        return run
+
+    def run_any(self, inputs, attrs):
         g, x, mean, inverse, *w = [t._array() for t in inputs]
         inner, need_gx = attrs
         shape = x.shape[-inner:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import layout
 from nbgrad.ops.apply import apply, view
 from nbgrad.ops.elementwise import reduce_to, write
@@ -11,6 +12,8 @@ from nbgrad.ops.op import Op
 from nbgrad.ops.shape import as_strided, axis, diagonal, select
 from nbgrad.ops.views import AS_STRIDED, DIAGONAL, SELECT, SLICE, ViewOp
 from nbgrad.tensor import Tensor
+
+copied = Twins("layouts").copied
 
 
 class Overwrite(Op):
@@ -52,13 +55,13 @@ class OverwriteStrided(Overwrite):
     """A copy of a tensor's whole memory, with any window on it overwritten."""
 
     def copied(self, t: Tensor) -> Tensor:
-        return Tensor(t._data.copy(), t._layout)
+        return Tensor(copied(t._data), t._layout)
 
     def laid(self, grad: Tensor, node) -> Tensor:
         own = node.layouts[0]
         shape, strides, offset = self.opens.window(own, *node.attrs)
         end = offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides))
-        storage = memory.zeros(max(own.offset + own.span, end), own.dtype.np)
+        storage = memory.on(own.device).zeros(max(own.offset + own.span, end), own.dtype.np)
         return Tensor(storage, own).copy_(grad)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.kernels import memory
 from nbgrad.kernels.backend import Twins
-from nbgrad.kernels.layout import Layout
+from nbgrad.kernels.layout import Layout, layout
 from nbgrad.ops import draw
 from nbgrad.ops.apply import apply
 from nbgrad.ops.axis_order import like
@@ -19,17 +21,17 @@ from nbgrad.ops.generator import Generator, take
 from nbgrad.ops.join import broadcast_tensors
 from nbgrad.ops.op import Op, wrap
 from nbgrad.ops.out import with_out
+from nbgrad.ops.search import searchsorted
 from nbgrad.tensor import Tensor
 
-kernels = Twins("random")
+kernels, events = Twins("random"), Twins("events")
 contiguous, copied = Twins("layouts").contiguous, Twins("layouts").copied
-cumsum = Twins("scan").cumsum
-search = Twins("search").search
+spread = Twins("layouts").spread
 
 
 def _filled(fill, own: Layout, *arguments) -> Tensor:
     """A tensor of a layout whose memory is filled with random numbers."""
-    data = memory.on(own.device).empty(own.numel, own.dtype.np)
+    data = memory.maker(own.numel, own.device)(own.numel, own.dtype.np)
     fill(data, *arguments)
     return Tensor(data, own)
 
@@ -120,10 +122,12 @@ def randperm(n: int, *, generator: Generator | None = None, dtype=None) -> Tenso
     if count < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {count}: [{count}]")
     found = dtype or dtypes.int64
-    if found.category == 1 and count - 1 > np.iinfo(found.name).max:
+    narrow = found.category == 1 and found is not dtypes.int64
+    if narrow and count - 1 > np.iinfo(found.name).max:
         raise RuntimeError(f"value cannot be converted to type {found.name} without overflow")
-    values = kernels.permutation(count, *take(generator, count))
-    return wrap(values.astype(found.np, copy=False))
+    # numbers in half the memory are shuffled sooner, where they are many
+    own = here(dtypes.int32 if 2**15 < count <= 2**31 else dtypes.int64, (count,))
+    return _filled(kernels.permutation, own, *take(generator, count)).to(found)
 
 
 class Sample(Op):
@@ -169,22 +173,14 @@ def _normal_of_numbers(size, mean, std, *, generator=None, dtype=None) -> Tensor
 @with_out
 def _normal_of_tensors(given: list[Tensor], mean, std, generator) -> Tensor:
     expect_float("normal_kernel_cpu", given[0]._layout)
-    if isinstance(std, Tensor) and std._layout.numel and std._values().min() < 0:
+    if isinstance(std, Tensor) and (std < 0).any().item():
         raise RuntimeError("normal expects all elements of std >= 0.0")
     own = broadcast_tensors(*[t.detach() for t in given])[0]._layout
-    dtype, place = own.dtype.np, take(generator, own.numel)
-
-    def make(*arrays):
-        parts = iter(arrays)
-        m = next(parts) if isinstance(mean, Tensor) else mean
-        s = next(parts) if isinstance(std, Tensor) else std
-        found = memory.empty(own.shape, dtype)
-        kernels.normal(found.reshape(-1), *place)
-        found *= s
-        found += m
-        return found
-
-    return apply(NORMAL, tuple(given), (make,))
+    dtype = dtypes.float32 if own.dtype.half else own.dtype
+    found = _filled(draw.normal, layout(dtype, own.shape, device=own.device), generator)
+    for change, by in ((found.mul_, std), (found.add_, mean)):
+        change(by.detach() if isinstance(by, Tensor) else by)
+    return apply(NORMAL, tuple(given), (lambda *arrays: found._stored(),))
 
 
 @with_out
@@ -206,21 +202,14 @@ def bernoulli(input: Tensor, p: float | None = None, *,
     return apply(BERNOULLI, (input,), (make,))
 
 
-def _numpys(seed: int, offset: int) -> np.random.Generator:
-    """NumPy's methods, on the numbers that a draw stands for."""
-    return np.random.Generator(np.random.Philox(key=seed, counter=offset << 64))
-
-
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Counts of events that come at the rates `input`."""
     expect_tensor("poisson", input=input)
     expect_float("poisson_cpu", input._layout)
-    rates = input._values()
-    if rates.size and not rates.min() >= 0:
+    if (~(input >= 0)).any().item():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     place = take(generator, input._layout.numel)
-    return apply(POISSON, (input,), (
-        lambda x: np.asarray(_numpys(*place).poisson(np.asarray(x)), x.dtype),))
+    return apply(POISSON, (input,), (lambda rates: events.poisson(rates, *place),))
 
 
 def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
@@ -233,11 +222,12 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
     if count._layout.dtype is not prob._layout.dtype:
         raise RuntimeError("Binomial expects count and prob to have the same dtype")
     draw.check_probabilities(prob)
-    if count._layout.numel and not count._values().min() >= 0:
+    if (~(count >= 0)).any().item():
         raise RuntimeError("binomial: counts must not be negative")
-    place = take(generator, max(count._layout.numel, prob._layout.numel))
-    return apply(BINOMIAL, (count, prob), (lambda n, p: np.asarray(
-        _numpys(*place).binomial(n.astype(np.int64), p), p.dtype),))
+    own = broadcast_tensors(count.detach(), prob.detach())[0]._layout
+    place = take(generator, own.numel)
+    return apply(BINOMIAL, (count, prob), (lambda *both: events.binomial(
+        *[spread(a, own.shape) for a in both], *place),))
 
 
 @with_out
@@ -249,45 +239,45 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     if input._layout.dtype.category != 2:
         raise RuntimeError("multinomial only supports floating-point dtypes for input, got: "
                            f"{input._layout.dtype.legacy}")
-    weights = input._values()
+    weights = input.detach()
     _check_weights(weights, count, replacement)
-    rows = np.ascontiguousarray(np.atleast_2d(weights))
+    shape = weights._layout.shape
+    rows = weights.double().reshape(math.prod(shape[:-1]), shape[-1])
     places = (_repeated if replacement else _different)(rows, count, generator)
-    return wrap(places.reshape(*weights.shape[:-1], count)).to(input.device)
+    return places.reshape(*shape[:-1], count)
 
 
-def _repeated(rows: np.ndarray, count: int, generator) -> np.ndarray:
+def _repeated(rows: Tensor, count: int, generator) -> Tensor:
     """`count` places in each row, drawn with its weights."""
-    steps = cumsum(rows.astype(np.float64)[:, :, None], False)[:, :, 0]
-    u = draw.unit(len(rows) * count, generator).reshape(len(rows), count)
-    return search(steps, (u * steps[:, -1:]).reshape(-1), True)
+    steps = rows.cumsum(-1)
+    own = layout(dtypes.float64, (len(rows), count), device=rows.device)
+    u = _filled(draw.uniform, own, generator)
+    return searchsorted(steps, u * steps[:, -1:], right=True)
 
 
-def _different(rows: np.ndarray, count: int, generator) -> np.ndarray:
+def _different(rows: Tensor, count: int, generator) -> Tensor:
     """The same without repeats: the first arrivals of Poisson processes with these rates."""
-    times = kernels.arrivals(rows.reshape(-1), *take(generator, rows.size)).reshape(rows.shape)
-    if count == 1:
-        return times.argmin(-1)
-    first = np.argpartition(times, count - 1, -1)[:, :count]
-    order = np.take_along_axis(times, first, -1).argsort(-1, kind="stable")
-    return np.take_along_axis(first, order, -1)
+    rates = contiguous(rows._stored())
+    times = wrap(kernels.arrivals(rates.reshape(-1), *take(generator, rates.size))).reshape(rows.shape)
+    return times.topk(count, -1, largest=False)[1] if count > 1 else times.argmin(-1, keepdim=True)
 
 
-def _check_weights(weights: np.ndarray, count: int, replacement: bool) -> None:
-    if weights.ndim not in (1, 2):
+def _check_weights(weights: Tensor, count: int, replacement: bool) -> None:
+    shape = weights._layout.shape
+    if len(shape) not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if count <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
-    if not replacement and count > weights.shape[-1]:
+    if not replacement and count > shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without "
                            "replacement")
-    if not weights.size:
-        if weights.shape[-1] == 0:
+    if 0 in shape:
+        if shape[-1] == 0:
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
         return
-    if not np.isfinite(weights).all() or weights.min() < 0:
+    if not (weights.amin().item() >= 0 and weights.amax().item() < math.inf):
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if (weights.sum(-1) <= 0).any():
+    if (weights.sum(-1) <= 0).any().item():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 

@@ -17,6 +17,7 @@ from nbgrad.formulas.reductions import TABLE
 from nbgrad.formulas.row import Row
 from nbgrad.kernels import reductions as kernels
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cpu.extremum import rows_launch
 from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, layout
@@ -25,7 +26,7 @@ from nbgrad.ops.apply import apply, unrecorded
 from nbgrad.ops.dims import Dims, Sizes, whole
 from nbgrad.ops.elementwise import OPS, _Derived, _value, write
 from nbgrad.ops.family import expect_tensor, named
-from nbgrad.ops.op import Op, wrap
+from nbgrad.ops.op import Op, Planned, planned, wrap
 from nbgrad.ops.shape import cat, expand, reshape, unsqueeze
 from nbgrad.tensor import AccumulateGrad, Tensor
 
@@ -329,7 +330,7 @@ def amin(input: Tensor, dim: Dims | None = (), keepdim: bool = False) -> Tensor:
     return apply(AMIN, (input,), (reduced, keepdim))
 
 
-class Extremum(Op):
+class Extremum(Planned):
     """Maximum or minimum along one axis with its index; only that entry gets the gradient."""
 
     outputs = 2
@@ -339,7 +340,17 @@ class Extremum(Op):
         self.name = "MaxBackward0" if largest else "MinBackward0"
         super().__init__()
 
-    def run(self, inputs, attrs):
+    def plan(self, attrs, own):
+        reduced, keepdim = attrs
+        d = reduced[0] if reduced else 0
+        before, n, after = own.shape[:d], math.prod(own.shape[d:d + 1]), own.shape[d + 1:]
+        if math.prod(after) > 1:
+            return False
+        shape = keep(own.shape, reduced) if keepdim else before + after
+        results = layout(own.dtype, shape), layout(dtypes.int64, shape)
+        return planned(rows_launch(own.dtype.storage), *results, numbers=(n, not self.largest))
+
+    def run_any(self, inputs, attrs):
         (t,) = inputs
         reduced, keepdim = attrs
         x, shape = three(t._array(), reduced)
@@ -418,9 +429,7 @@ def _arg(t: Tensor, dim, keepdim: bool, largest: bool, name: str) -> Tensor:
         return wrap(found.reshape((1,) * t.dim() if keepdim else ()))
     reduced = one_axis(t, dim)
     _nonempty(t, reduced, name)
-    x, shape = three(t._array(), reduced)
-    found = extremum(x, largest)[1]
-    return wrap(found.reshape(keep(t._layout.shape, reduced) if keepdim else shape))
+    return (MAX_DIM if largest else MIN_DIM).run((t,), (reduced, keepdim))[1]
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:

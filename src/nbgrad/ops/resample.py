@@ -197,8 +197,12 @@ def interpolate(input: Tensor, size=None, scale_factor=None, mode: str = "neares
 
 
 def _order(old, new) -> list[int]:
-    """The axes, those that shrink most first, so that less is left for the others."""
-    return sorted(range(len(old)), key=lambda k: (new[k] / old[k], -k))
+    """The axes, those that shrink most first, so that less is left for the others.
+
+    Of two alike the outer one is first where they shrink, and last where they grow: along the last
+    axis a result takes longest.
+    """
+    return sorted(range(len(old)), key=lambda k: (new[k] / old[k], k if new[k] < old[k] else -k))
 
 
 def _keeps(taps: Taps) -> bool:

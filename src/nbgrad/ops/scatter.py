@@ -6,12 +6,14 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.kernels.backend import Twins
-from nbgrad.kernels.layout import broadcast_shapes
+from nbgrad.kernels.cpu.index import gather_launch
+from nbgrad.kernels.cpu.softmax import split
+from nbgrad.kernels.layout import broadcast_shapes, layout
 from nbgrad.ops.apply import apply, view
 from nbgrad.ops.change import Change, both, into
 from nbgrad.ops.family import expect_tensor, saved
 from nbgrad.ops.getitem import as_value
-from nbgrad.ops.op import Op
+from nbgrad.ops.op import Op, Planned, cut
 from nbgrad.ops.shape import axis, expand, reshape
 from nbgrad.ops.views import SLICE
 from nbgrad.tensor import Tensor
@@ -43,10 +45,26 @@ def _refuse_any(idx: np.ndarray, outside: int, d: int, shape: tuple[int, ...]) -
         refuse(idx, d, shape[d] if shape else 1)
 
 
-class Gather(Op):
+class Gather(Planned):
     """Entries at places along an axis."""
 
     name = "Gather"
+
+    def plan(self, attrs, x, idx):
+        (d,) = attrs
+        if (x.shape[:d] + x.shape[d + 1:] != idx.shape[:d] + idx.shape[d + 1:]
+                or idx.dtype is not dtypes.int64):
+            return False
+        launch, own = gather_launch(x.dtype.storage), layout(x.dtype, idx.shape)
+        source, at = split(x.shape, d), split(idx.shape, d)
+
+        def run(entries, places):
+            out, places = np.empty(at, x.dtype.storage), cut(places, idx.numel).reshape(at)
+            outside = launch(cut(entries, x.numel).reshape(source), places, out)
+            _refuse_any(places, outside, d, x.shape)
+            return Tensor(out.reshape(-1), own)
+
+        return run
 
     def forward(self, x, idx, d):
         y, outside = kernels.gather(x, d, idx)

@@ -6,8 +6,10 @@ import math
 from functools import lru_cache
 
 from nbgrad.dtypes import dtype as DType
+from nbgrad.kernels.layout import Layout
 from nbgrad.ops.apply import apply, view, views
-from nbgrad.ops.dims import Sizes, axes, axis, infer_size, sizes, whole
+from nbgrad.ops.axis_order import in_rows, lies
+from nbgrad.ops.dims import Sizes, axes, axis, axis_of, infer_size, sizes, whole
 from nbgrad.ops.elementwise import OPS, promote
 from nbgrad.ops.views import (
     CAT,
@@ -67,21 +69,34 @@ def ravel(input: Tensor) -> Tensor:
 
 def contiguous(input: Tensor, memory_format=None) -> Tensor:
     """The tensor itself if it lies in row-major order without gaps, else such a copy."""
+    if memory_format is not None:
+        in_rows(input._layout, memory_format)
+        if memory_format == "preserve_format" and not input._layout.contiguous:
+            raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
     return input if input._layout.contiguous else apply(CONTIGUOUS, (input,))
+
+
+def is_contiguous(input: Tensor, memory_format=None) -> bool:
+    """Whether the elements lie in row-major order without gaps; that does for channels last too."""
+    return input._layout.contiguous if memory_format is None else lies(input._layout, memory_format)
 
 
 def permute(input: Tensor, *order_, dims=None) -> Tensor:
     """The axes in another order."""
-    order = sizes(order_, dims)
-    rank = len(input._layout.shape)
-    if len(order) != rank:
+    return view(PERMUTE, input, (_order(len(input._layout.shape), sizes(order_, dims)),))
+
+
+@lru_cache(1024)
+def _order(rank: int, dims: tuple[int, ...]) -> tuple[int, ...]:
+    """All axes of a tensor in an order, as numbers from 0."""
+    if len(dims) != rank:
         raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not "
                            f"match the length of the desired ordering of dimensions i.e. "
-                           f"input.dim() = {rank} is not equal to len(dims) = {len(order)}")
-    order = tuple(axis(input, d) for d in order)
+                           f"input.dim() = {rank} is not equal to len(dims) = {len(dims)}")
+    order = tuple([axis_of(rank, d) for d in dims])
     if len(set(order)) != rank:
         raise RuntimeError("permute(): duplicate dims are not allowed.")
-    return view(PERMUTE, input, (order,))
+    return order
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -302,13 +317,21 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def cat(tensors, dim: int = 0) -> Tensor:
     """Tensors one after the other along an existing axis."""
     ts = _tensors(tensors, "cat")
-    some = [(k, t) for k, t in enumerate(ts) if t._layout.shape != (0,)] or [(0, ts[0])]
+    if type(dim) is not int:
+        dim = whole(dim, "dim")
+    return apply(CAT, tuple(ts), (_common_axis(dim, *[t._layout for t in ts]),))
+
+
+@lru_cache(1024)
+def _common_axis(dim: int, *layouts: Layout) -> int:
+    """The axis along which tensors of these layouts can be joined, as a number from 0."""
+    some = [(k, own.shape) for k, own in enumerate(layouts) if own.shape != (0,)] or [(0, (0,))]
     first = some[0][1]
-    d = axis(first, dim)
-    for k, t in some:
-        if not t._layout.shape:
+    d = axis_of(len(first), dim)
+    for k, shape in some:
+        if not shape:
             raise RuntimeError(f"zero-dimensional tensor (at position {k}) cannot be concatenated")
-        a, b = list(first._layout.shape), list(t._layout.shape)
+        a, b = list(first), list(shape)
         if len(a) != len(b):
             raise RuntimeError(f"Tensors must have same number of dimensions: got {len(a)} and "
                                f"{len(b)}")
@@ -317,17 +340,17 @@ def cat(tensors, dim: int = 0) -> Tensor:
                 raise RuntimeError(
                     f"Sizes of tensors must match except in dimension {d}. Expected size {m} but got "
                     f"size {n} for tensor number {k} in the list.")
-    return apply(CAT, tuple(ts), (d,))
+    return d
 
 
 def stack(tensors, dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     ts = _tensors(tensors, "stack")
+    first = ts[0]._layout.shape
     for k, t in enumerate(ts):
-        if t._layout.shape != ts[0]._layout.shape:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got "
-                               f"{list(ts[0]._layout.shape)} at entry 0 and {list(t._layout.shape)} "
-                               f"at entry {k}")
+        if t._layout.shape != first:
+            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(first)} "
+                               f"at entry 0 and {list(t._layout.shape)} at entry {k}")
     return apply(STACK, tuple(ts), (axis(ts[0], dim, 1),))
 
 

@@ -5,16 +5,32 @@ from __future__ import annotations
 from nbgrad.dtypes import dtype as DType
 from nbgrad.engine.mode import state
 from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cpu.softmax import rows_launch, split
+from nbgrad.kernels.layout import layout
 from nbgrad.ops.apply import apply
 from nbgrad.ops.family import expect_float, expect_tensor, saved
-from nbgrad.ops.op import Op
+from nbgrad.ops.op import Op, Planned, planned
 from nbgrad.ops.shape import axis
 from nbgrad.tensor import Tensor
 
 kernels = Twins("softmax")
 
 
-class Softmax(Op):
+class AlongAxis(Planned):
+    """An op along an axis with kernels for rows."""
+
+    logarithm = False
+
+    def plan(self, attrs, *layouts):
+        own = layouts[0]
+        _, n, inner = split(own.shape, *attrs)
+        if inner > 1:
+            return False
+        launch = rows_launch(own.dtype.storage, len(layouts) > 1)
+        return planned(launch, layout(own.dtype, own.shape), numbers=(n, self.logarithm))
+
+
+class Softmax(AlongAxis):
     """exp(x) / sum(exp(x)) along an axis."""
 
     name = "Softmax"
@@ -33,7 +49,7 @@ class Softmax(Op):
         return apply(SOFTMAX_BACKWARD, (grad, y), (dim,))
 
 
-class SoftmaxBackward(Op):
+class SoftmaxBackward(AlongAxis):
     """The gradient of softmax in one kernel; where it must be recorded, plain ops compute it."""
 
     name = "SoftmaxBackwardData"
@@ -42,10 +58,11 @@ class SoftmaxBackward(Op):
         return kernels.softmax_backward(grad, y, dim)
 
 
-class LogSoftmax(Op):
+class LogSoftmax(AlongAxis):
     """x - log(sum(exp(x))) along an axis."""
 
     name = "LogSoftmax"
+    logarithm = True
 
     def forward(self, x, dim):
         return kernels.log_softmax(x, dim)
@@ -61,10 +78,11 @@ class LogSoftmax(Op):
         return apply(LOG_SOFTMAX_BACKWARD, (grad, y), (dim,))
 
 
-class LogSoftmaxBackward(Op):
+class LogSoftmaxBackward(AlongAxis):
     """The gradient of log-softmax in one kernel."""
 
     name = "LogSoftmaxBackwardData"
+    logarithm = True
 
     def forward(self, grad, y, dim):
         return kernels.log_softmax_backward(grad, y, dim)

@@ -105,7 +105,7 @@ def clamp(input: Tensor, min: Tensor | float | None = None,
           max: Tensor | float | None = None) -> Tensor:
     """Values below `min` become `min`, above `max` become `max`; both may be tensors."""
     op, others, bounds = _clamp(input, min, max)
-    if bounds:
+    if bounds and input._layout.dtype.category < 2:
         common = result_type(input, *bounds)
         input = input if input._layout.dtype.category == common.category else input.to(common)
     return op.of(input, *others, attrs=bounds)

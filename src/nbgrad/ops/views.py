@@ -14,7 +14,7 @@ from nbgrad.kernels.launch import remember
 from nbgrad.kernels.layout import Layout, collapse, common, contiguous_strides, layout
 from nbgrad.ops.apply import apply, record, view
 from nbgrad.ops.elementwise import reduce_to, write
-from nbgrad.ops.op import Op, node_class, wrap
+from nbgrad.ops.op import Op, Planned, cut, node_class, wrap
 from nbgrad.tensor import Tensor
 
 add_window = Twins("index").add_window
@@ -321,23 +321,53 @@ def _filled(grads, shapes) -> list[Tensor]:
     return [like.new_zeros(s) if g is None else g for g, s in zip(grads, shapes)]
 
 
-class Cat(Op):
+class Join(Planned):
+    """Tensors one after the other along an axis of what each is `seen` as."""
+
+    def seen(self, shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
+        """The shape of a tensor, with the axis along which it is joined."""
+        raise NotImplementedError
+
+    def plan(self, attrs, *layouts):
+        (dim,) = attrs
+        dtype, parts = layouts[0].dtype, [(t.numel, self.seen(t.shape, dim)) for t in layouts]
+        own = layout(dtype, _joined([shape for _, shape in parts], dim))
+
+        def run(*data):
+            out = np.empty(own.shape, dtype.storage)
+            np.concatenate([cut(d, n).reshape(shape) for d, (n, shape) in zip(data, parts)], dim, out)
+            return Tensor(out.reshape(-1), own)
+
+        return run
+
+    def run_any(self, inputs, attrs) -> Tensor:
+        (dim,) = attrs
+        if inputs[0]._layout.device is not CPU:
+            return self.on_device(inputs, dim)
+        arrays = [t._array() for t in inputs]
+        parts = [a.reshape(self.seen(a.shape, dim)) for a in arrays]
+        parts = [a for a in parts if a.shape != (0,)] or parts[:1]
+        out = memory.empty(_joined([a.shape for a in parts], dim), parts[0].dtype)
+        return wrap(np.concatenate(parts, dim, out))
+
+    def on_device(self, inputs, dim) -> Tensor:
+        raise NotImplementedError
+
+
+def _joined(shapes: list[tuple[int, ...]], dim: int) -> tuple[int, ...]:
+    first = shapes[0]
+    return (*first[:dim], sum([shape[dim] for shape in shapes]), *first[dim + 1:])
+
+
+class Cat(Join):
     """Tensors one after the other; vectors without elements fit any shape."""
 
     name = "Cat"
 
-    def run(self, inputs, attrs) -> Tensor:
-        (dim,) = attrs
-        if inputs[0]._layout.device is not CPU:
-            return self._on_device(inputs, dim)
-        arrays = [t._array() for t in inputs]
-        parts = [a for a in arrays if a.shape != (0,)] or arrays[:1]
-        shape = list(parts[0].shape)
-        shape[dim] = sum([a.shape[dim] for a in parts])
-        out = memory.empty(tuple(shape), parts[0].dtype)
-        return wrap(np.concatenate(parts, axis=dim, out=out))
+    def seen(self, shape, dim):
+        return shape
 
-    def _on_device(self, inputs, dim) -> Tensor:
+    def on_device(self, inputs, dim) -> Tensor:
         parts = [t for t in inputs if t._layout.shape != (0,)] or list(inputs[:1])
         ends = [0, *accumulate([t._layout.shape[dim] for t in parts])]
         shape = list(parts[0]._layout.shape)
@@ -358,13 +388,13 @@ class Cat(Op):
         return tuple(parts)
 
 
-class Stack(Op):
+class Stack(Join):
     name = "Stack"
 
-    def run(self, inputs, attrs) -> Tensor:
-        (dim,) = attrs
-        if inputs[0]._layout.device is CPU:
-            return wrap(np.stack([t._array() for t in inputs], axis=dim))
+    def seen(self, shape, dim):
+        return (*shape[:dim], 1, *shape[dim:])
+
+    def on_device(self, inputs, dim) -> Tensor:
         shape = list(inputs[0]._layout.shape)
         shape.insert(dim, len(inputs))
         return _written(inputs, shape, [(SELECT, (dim, k)) for k in range(len(inputs))])

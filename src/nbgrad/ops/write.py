@@ -12,6 +12,7 @@ from nbgrad.kernels import memory
 from nbgrad.kernels.backend import resolve
 from nbgrad.kernels.layout import broadcast_shapes, layout
 from nbgrad.ops.apply import apply, apply_
+from nbgrad.ops.axis_order import in_rows
 from nbgrad.ops.elementwise import OPS, Elementwise, check_writable, reduce_to, write
 from nbgrad.ops.family import expect_tensor, number
 from nbgrad.ops.op import Op
@@ -83,6 +84,9 @@ def to(input: Tensor, *args, dtype=None, device=None, non_blocking: bool = False
         non_blocking, copy = (*flags, copy)[:2]
     place = input._layout.device if device is None else resolve(device)
     target = input._layout.dtype if dtype is None else dtypes.as_dtype(dtype)
+    rows = memory_format is not None and in_rows(input._layout, memory_format)
+    if rows and not input._layout.contiguous:
+        input, copy = apply(CONTIGUOUS, (input,)), False
     if target is not input._layout.dtype:
         input, copy = apply(CASTS[target], (input,)), False
     if place is not input._layout.device:
@@ -97,7 +101,8 @@ def cpu(input: Tensor, memory_format=None) -> Tensor:
 
 def cuda(input: Tensor, device=None, non_blocking: bool = False, memory_format=None) -> Tensor:
     """The tensor on a CUDA device; itself if it is there."""
-    return to(input, device="cuda" if device is None else device, non_blocking=non_blocking)
+    return to(input, device="cuda" if device is None else device, non_blocking=non_blocking,
+              memory_format=memory_format)
 
 
 class Copy(Op):

@@ -75,6 +75,30 @@ LIKE = [
     case("a.clone(memory_format=torch.channels_last) * 2", (2, 3, 4, 5)),
     case("a.to(torch.float64, memory_format=torch.channels_last) * 2", (2, 3, 4, 5)),
     case("a.double(memory_format=torch.preserve_format) * 2", (2, 3)),
+    case("a.t().clone(memory_format=torch.contiguous_format).view(-1)", (2, 3)),
+    case("a.t().clone(memory_format=torch.preserve_format).stride()", (2, 3)),
+    case("a.t().to(torch.float64, copy=True, memory_format=torch.contiguous_format).stride()", (2, 3)),
+    case("a.t().double(memory_format=torch.preserve_format).stride()", (2, 3)),
+    case("a.t().float().double(memory_format=torch.contiguous_format).stride()", (2, 3)),
+    case("a.permute(0, 3, 1, 2).to(memory_format=torch.contiguous_format).stride()", (2, 3, 4, 5),
+         strided=False),
+    case("a.permute(0, 3, 1, 2).to(memory_format=torch.channels_last).stride()", (2, 3, 4, 5),
+         strided=False),
+    case("a.permute(0, 3, 1, 2).clone(memory_format=torch.channels_last).stride()", (2, 3, 4, 5),
+         strided=False),
+    case("F.conv2d(a.to(memory_format=torch.channels_last), b.contiguous(memory_format="
+         "torch.channels_last))", (2, 3, 4, 5), (4, 3, 2, 2), dtypes=False),
+    case("F.conv2d(a.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last), b)",
+         (2, 4, 5, 3), (4, 3, 2, 2), dtypes=False),
+    *(case(f"torch.empty(2, 3, 4, 5, memory_format=torch.channels_last).is_contiguous({f})")
+      for f in ("", "memory_format=torch.channels_last", "memory_format=torch.contiguous_format")),
+    case("a.permute(0, 3, 1, 2).is_contiguous(memory_format=torch.channels_last)", (2, 3, 4, 5)),
+    case("a[:, :, ::2].is_contiguous(memory_format=torch.channels_last)", (2, 3, 4, 5)),
+    case("a.is_contiguous(memory_format=torch.channels_last)", (2, 3)),
+    case("a.is_contiguous(memory_format=torch.channels_last_3d)", (2, 3, 4, 5)),
+    case("a.to(memory_format=torch.channels_last).is_contiguous(memory_format=torch.channels_last)",
+         (2, 3, 4, 5), strided=False),
+    case("isinstance(torch.channels_last, torch.memory_format)"),
     case("torch.full_like(a, 2.5)", (2, 3)), case("torch.full_like(a, 2, dtype=torch.uint8)", (3,)),
     case("torch.full_like(input=a, fill_value=True)", ()), case("torch.empty_like(a).shape", (2, 0)),
     case("torch.zeros_like(a, requires_grad=True).requires_grad", (2,)),
@@ -149,6 +173,13 @@ ASKED = [
 CASES = SIZED + RANGES + LIKE + DATA + ASKED
 
 ERRORS = [
+    case("a.clone(memory_format=torch.channels_last)", (3,)),
+    case("a.contiguous(memory_format=torch.channels_last_3d)", (2, 3, 4, 5)),
+    case("a.to(memory_format=torch.channels_last)", (3, 4)),
+    case("a.t().contiguous(memory_format=torch.preserve_format)", (3, 4)),
+    *(case(f"{call}(memory_format={f})", (3,)) for f in (3, "'channels_last'")
+      for call in ("a.clone", "a.contiguous", "a.to")),
+    case("torch.empty_like(a, memory_format='channels_last')", (3,)),
     case("a.type('FloatTensor')", (3,)), case("'x' in a", (3,)), case("None in a", (3,)),
     *(case(f"torch.{call}") for call in (
         "zeros()", "zeros(2.0)", "zeros('a')", "zeros([2, 1.5])", "zeros(True)", "zeros(-1)",

@@ -1,9 +1,13 @@
 """The largest or smallest entry along an axis, and where it is first."""
 
+from functools import cache
+
 import numpy as np
+from numba import types
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.maths import order_down, order_top
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import folded, inline, kernel, parallel_kernel, prange, use_threads
 
 # Entries whose largest is sought before it is known which of them it is, twice; columns together.
@@ -33,10 +37,9 @@ def _largest(x, down):
     return best
 
 
-def _rows_loop(x, down, values, indices):
-    rows, n = x.shape
-    for o in prange(rows):
-        row = x[o]
+def _rows_loop(x, values, indices, n, down):
+    for o in prange(indices.size):
+        row = x[o * n : (o + 1) * n]
         best, at = _largest(row[:BLOCK], down), 0
         for lo in range(BLOCK, n, BLOCK):
             k = _largest(row[lo : lo + BLOCK], down)
@@ -74,6 +77,12 @@ _rows = kernel(_rows_loop), parallel_kernel(_rows_loop)
 _columns = kernel(_columns_loop), parallel_kernel(_columns_loop)
 
 
+@cache
+def rows_launch(dtype):
+    """A launch (vector of rows of n, values, indices, n, whether smallest) on one thread."""
+    return entry_point(_rows[0], (dtype, 1), (dtype, 1), (np.int64, 1), types.int64, types.boolean)
+
+
 def extremum(x, largest):
     """(values, indices) of the largest (or smallest) along the middle axis of x (outer, n, inner).
 
@@ -84,7 +93,7 @@ def extremum(x, largest):
     if values.size:
         down, threads = not largest, use_threads(x.size)
         if inner == 1:
-            _rows[threads](x.reshape(outer, n), down, values.reshape(-1), indices.reshape(-1))
+            _rows[threads](x.reshape(-1), values.reshape(-1), indices.reshape(-1), n, down)
         else:
             _columns[threads](x, down, values, indices)
     return values, indices

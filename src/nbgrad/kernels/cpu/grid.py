@@ -138,6 +138,21 @@ def _tables(taps, axes, like):
     return entry, weight, np.empty((taps, BLOCK), np.int64), np.empty((taps, BLOCK), like.dtype)
 
 
+def _nearest_loop(x, grid, sizes, orders, polynomials, rule, y):
+    batch, places, axes = grid.shape
+    blocks = -(-places // BLOCK)
+    for task in prange(batch * blocks):
+        entry, weight, at, by = _tables(1, axes, y)
+        n, lo = task // blocks, task % blocks * BLOCK
+        hi = min(lo + BLOCK, places)
+        _corners(grid[n, lo:hi], sizes, orders, polynomials, rule, entry, weight, at, by)
+        e, w, none = entry[0], weight[0], y.dtype.type(0)
+        for c in range(y.shape[1]):
+            row, out = x[n, c], y[n, c, lo:hi]
+            for p in range(out.size):
+                out[p] = w[p] * row[np.uint64(e[p])] if e[p] >= 0 else none
+
+
 def _sample_loop(x, grid, sizes, orders, polynomials, rule, y):
     batch, places, axes = grid.shape
     taps = polynomials.shape[1]
@@ -147,28 +162,21 @@ def _sample_loop(x, grid, sizes, orders, polynomials, rule, y):
         n, lo = task // blocks, task % blocks * BLOCK
         hi = min(lo + BLOCK, places)
         _corners(grid[n, lo:hi], sizes, orders, polynomials, rule, entry, weight, at, by)
-        for c in range(y.shape[1]):
-            row, out = x[n, c], y[n, c, lo:hi]
-            out[:] = 0
-            if taps == 1:
-                e, w, none = entry[0], weight[0], row.dtype.type(0)
+        for c in range(0, y.shape[1], 2):  # two at a time; the last of an odd number is its own twin
+            d = min(c + 1, y.shape[1] - 1)
+            row, other, out, beside = x[n, c], x[n, d], y[n, c, lo:hi], y[n, d, lo:hi]
+            for p in range(out.size):
+                out[p] = beside[p] = 0
+            for start in range(0, entry.shape[0], 4):
+                e, w = entry[start:start + 4], weight[start:start + 4]
                 for p in range(out.size):
-                    out[p] = w[p] * row[np.uint64(e[p])] if e[p] >= 0 else none
-                continue
-            for k in range(0, entry.shape[0], 4):
-                e0, e1, e2, e3 = entry[k], entry[k + 1], entry[k + 2], entry[k + 3]
-                w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
-                for p in range(out.size):
-                    s = out[p]
-                    if e0[p] >= 0:
-                        s += w0[p] * row[np.uint64(e0[p])]
-                    if e1[p] >= 0:
-                        s += w1[p] * row[np.uint64(e1[p])]
-                    if e2[p] >= 0:
-                        s += w2[p] * row[np.uint64(e2[p])]
-                    if e3[p] >= 0:
-                        s += w3[p] * row[np.uint64(e3[p])]
-                    out[p] = s
+                    s, t = out[p], beside[p]
+                    for k in range(4):
+                        if e[k, p] >= 0:
+                            i = np.uint64(e[k, p])
+                            s += w[k, p] * row[i]
+                            t += w[k, p] * other[i]
+                    out[p], beside[p] = s, t
 
 
 def _spread_loop(gy, grid, sizes, orders, polynomials, rule, gx):
@@ -183,11 +191,18 @@ def _spread_loop(gy, grid, sizes, orders, polynomials, rule, gx):
             _corners(grid[n, lo:hi], sizes, orders, polynomials, rule, entry, weight, at, by)
             for c in range(first, min(first + CHANNELS, channels)):
                 row, g = gx[n, c], gy[n, c, lo:hi]
-                for k in range(taps ** axes):
-                    e, w = entry[k], weight[k]
+                if taps == 1:
+                    e, w = entry[0], weight[0]
                     for p in range(g.size):
                         if e[p] >= 0:
                             row[np.uint64(e[p])] += w[p] * g[p]
+                    continue
+                for start in range(0, entry.shape[0], 4):
+                    e, w = entry[start:start + 4], weight[start:start + 4]
+                    for p in range(g.size):
+                        for k in range(4):
+                            if e[k, p] >= 0:
+                                row[np.uint64(e[k, p])] += w[k, p] * g[p]
 
 
 def _slope_loop(gy, x, grid, sizes, orders, polynomials, steeper, rule, ggrid):
@@ -202,11 +217,12 @@ def _slope_loop(gy, x, grid, sizes, orders, polynomials, steeper, rule, ggrid):
         dots, total = np.zeros_like(weight), np.empty(BLOCK, weight.dtype)
         for c in range(gy.shape[1]):
             row, g = x[n, c], gy[n, c, lo:hi]
-            for k in range(taps ** axes):
-                e, dot = entry[k], dots[k]
+            for start in range(0, entry.shape[0], 4):
+                e, dot = entry[start:start + 4], dots[start:start + 4]
                 for p in range(g.size):
-                    if e[p] >= 0:
-                        dot[p] += g[p] * row[np.uint64(e[p])]
+                    for k in range(4):
+                        if e[k, p] >= 0:
+                            dot[k, p] += g[p] * row[np.uint64(e[k, p])]
         raised, chosen = orders.copy(), polynomials.copy()
         for d in range(axes):
             raised[d], chosen[d] = orders[d] + 1, steeper[d]
@@ -223,6 +239,7 @@ def _slope_loop(gy, x, grid, sizes, orders, polynomials, steeper, rule, ggrid):
 
 
 # Each pair is (one thread, all threads).
+_nearest = kernel(_nearest_loop), parallel_kernel(_nearest_loop)
 _sample = kernel(_sample_loop), parallel_kernel(_sample_loop)
 _spread = kernel(_spread_loop), parallel_kernel(_spread_loop)
 _slope = kernel(_slope_loop), parallel_kernel(_slope_loop)
@@ -257,7 +274,7 @@ def sample(x, grid, *how):
     align)."""
     y = memory.empty((*x.shape[:2], grid.shape[1]), x.dtype)
     if y.size:
-        run = _sample[use_threads(y.size * 4)]
+        run = (_nearest if how[1] == "nearest" else _sample)[use_threads(y.size * 4)]
         run(_flat(x), *_how(grid, x.shape[2:], *how), y)
     return y
 

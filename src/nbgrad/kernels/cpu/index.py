@@ -7,9 +7,14 @@ integers of their size, so that it is compiled once a size, not once a dtype.
 from functools import cache
 
 import numpy as np
-from numba import types
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.index_rows import add, bits, line, lower, multiply, put, raised, written
+from nbgrad.kernels.cpu.index_rows import add_rows as add_rows
+from nbgrad.kernels.cpu.index_rows import look_up as look_up
+from nbgrad.kernels.cpu.index_rows import put_rows as put_rows
+from nbgrad.kernels.cpu.index_rows import reduce_rows as reduce_rows
+from nbgrad.kernels.cpu.index_rows import take_rows as take_rows
 from nbgrad.kernels.cpu.places import columns as columns
 from nbgrad.kernels.cpu.places import first_out_of_range as first_out_of_range
 from nbgrad.kernels.cpu.places import joint_places as joint_places
@@ -27,124 +32,8 @@ COLUMNS = 64
 
 
 @inline
-def _line(a, o):
-    """a[o, :, 0] of an array whose last axis has one entry, as a vector without gaps."""
-    return a.reshape(-1)[o * a.shape[1]:(o + 1) * a.shape[1]]
-
-
-def _take_rows_loop(x, idx, y):
-    outer, count, inner = y.shape
-    blocks = (count + BLOCK - 1) // BLOCK
-    for r in prange(outer * blocks):
-        o, lo = r // blocks, (r % blocks) * BLOCK
-        part = idx[lo:lo + BLOCK]
-        if inner == 1:
-            xo, yo = _line(x, o), _line(y, o)[lo:lo + part.size]
-            for j in range(part.size):
-                yo[j] = xo[part[j]]
-        else:
-            for j in range(part.size):
-                from_row, to_row = x[o, part[j]], y[o, lo + j]
-                for i in range(inner):
-                    to_row[i] = from_row[i]
-
-
-def _look_up_loop(x, offset, n, inner, idx, y):
-    # rows of `inner` entries of a storage, the first of n at `offset`
-    outside = 0
-    for block in prange((idx.size + BLOCK - 1) // BLOCK):
-        for j in range(block * BLOCK, min((block + 1) * BLOCK, idx.size)):
-            k = idx[j] + n if idx[j] < 0 else idx[j]
-            if 0 <= k < n:
-                idx[j] = k
-                from_row = x[offset + k * inner:offset + (k + 1) * inner]
-                to_row = y[j * inner:(j + 1) * inner]
-                for i in range(to_row.size):
-                    to_row[i] = from_row[i]
-            else:
-                outside += 1
-    return outside
-
-
-@inline
 def _strips(inner):
     return (inner + COLUMNS - 1) // COLUMNS
-
-
-@inline
-def _put(x, k, value):
-    x[k] = value
-
-
-@inline
-def _add(x, k, value):
-    x[k] += value
-
-
-@inline
-def _multiply(x, k, value):
-    x[k] *= value
-
-
-@inline
-def _raise(x, k, value):
-    x[k] = value if (value > x[k]) | (value != value) else x[k]
-
-
-@inline
-def _lower(x, k, value):
-    x[k] = value if (value < x[k]) | (value != value) else x[k]
-
-
-def _row_writer(write):
-    """A function that does write(x, k, value) with the entries of strip r of whole rows v."""
-
-    @inline
-    def strip(r, x, idx, v):
-        inner = v.shape[2]
-        strips = _strips(inner)
-        o, lo = r // strips, (r % strips) * COLUMNS
-        if inner == 1:
-            xo, vo = _line(x, o), _line(v, o)
-            for j in range(idx.size):
-                write(xo, idx[j], vo[j])
-        else:
-            hi = min(lo + COLUMNS, inner)
-            for j in range(idx.size):
-                from_row, to_row = v[o, j, lo:hi], x[o, idx[j], lo:hi]
-                for i in range(to_row.size):
-                    write(to_row, i, from_row[i])
-
-    return strip
-
-
-_put_row, _add_row, _multiply_row = _row_writer(_put), _row_writer(_add), _row_writer(_multiply)
-_raise_row, _lower_row = _row_writer(_raise), _row_writer(_lower)
-
-
-def _put_rows_loop(x, idx, v):
-    for r in prange(v.shape[0] * _strips(v.shape[2])):
-        _put_row(r, x, idx, v)
-
-
-def _add_rows_loop(x, idx, v):
-    for r in prange(v.shape[0] * _strips(v.shape[2])):
-        _add_row(r, x, idx, v)
-
-
-def _multiply_rows_loop(x, idx, v):
-    for r in prange(v.shape[0] * _strips(v.shape[2])):
-        _multiply_row(r, x, idx, v)
-
-
-def _raise_rows_loop(x, idx, v):
-    for r in prange(v.shape[0] * _strips(v.shape[2])):
-        _raise_row(r, x, idx, v)
-
-
-def _lower_rows_loop(x, idx, v):
-    for r in prange(v.shape[0] * _strips(v.shape[2])):
-        _lower_row(r, x, idx, v)
 
 
 # Along one axis: x and src are [outer, n, inner], idx tells the place on the middle axis. An index
@@ -160,7 +49,7 @@ def _gather_loop(x, idx, y):
         o, left, top = r // (strips * blocks), r // blocks % strips * COLUMNS, r % blocks * BLOCK
         bottom, right = min(top + BLOCK, count), min(left + COLUMNS, inner)
         if inner == 1:
-            xo, io, yo = _line(x, o), _line(idx, o)[top:bottom], _line(y, o)[top:bottom]
+            xo, io, yo = line(x, o), line(idx, o)[top:bottom], line(y, o)[top:bottom]
             for j in range(yo.size):
                 k = io[j]
                 outside += k >= n
@@ -185,7 +74,7 @@ def _writer(write):
         strips = _strips(inner)
         o, lo = r // strips, (r % strips) * COLUMNS
         if inner == 1:
-            xo, io, so = _line(x, o), _line(idx, o), _line(src, o)
+            xo, io, so = line(x, o), line(idx, o), line(src, o)
             for j in range(io.size):
                 k = io[j]
                 outside += k >= n
@@ -204,8 +93,8 @@ def _writer(write):
     return strip
 
 
-_put_strip, _add_strip, _multiply_strip = _writer(_put), _writer(_add), _writer(_multiply)
-_raise_strip, _lower_strip = _writer(_raise), _writer(_lower)
+_put_strip, _add_strip, _multiply_strip = _writer(put), _writer(add), _writer(multiply)
+_raise_strip, _lower_strip = _writer(raised), _writer(lower)
 
 
 def _scatter_loop(x, idx, src):
@@ -288,15 +177,6 @@ def _histogram(x, low, high, counts):
 
 
 # Each pair is (one thread, all threads).
-_take_rows = kernel(_take_rows_loop), parallel_kernel(_take_rows_loop)
-_look_up = kernel(_look_up_loop), parallel_kernel(_look_up_loop)
-_put_rows = kernel(_put_rows_loop), parallel_kernel(_put_rows_loop)
-_reduce_rows = {
-    "sum": (kernel(_add_rows_loop), parallel_kernel(_add_rows_loop)),
-    "prod": (kernel(_multiply_rows_loop), parallel_kernel(_multiply_rows_loop)),
-    "amax": (kernel(_raise_rows_loop), parallel_kernel(_raise_rows_loop)),
-    "amin": (kernel(_lower_rows_loop), parallel_kernel(_lower_rows_loop)),
-}
 _gather = kernel(_gather_loop), parallel_kernel(_gather_loop)
 _scatter = kernel(_scatter_loop), parallel_kernel(_scatter_loop)
 _reduce = {
@@ -308,94 +188,16 @@ _reduce = {
 _take_flat = kernel(_take_flat_loop), parallel_kernel(_take_flat_loop)
 
 
-def _bits(a):
-    return np.ascontiguousarray(a).view(f"u{a.itemsize}")
-
-
-def _write(run, x, *arguments):
-    """Call run(x, ...), which needs contiguous x, on x of any strides."""
-    if x.flags.c_contiguous:
-        return run(x, *arguments)
-    copy = np.ascontiguousarray(x)
-    found = run(copy, *arguments)
-    x[...] = copy
-    return found
-
-
-# Launches see entries as bits, and checked indices as unsigned: only their sizes count.
-
-
-def _kind(dtype, rank):
-    return np.dtype(f"u{dtype.itemsize}"), rank
-
-
-_INDEX = np.dtype(np.uint64), 1
-
-
-@cache
-def _take_launch(threads, dtype):
-    return entry_point(_take_rows[threads], _kind(dtype, 3), _INDEX, _kind(dtype, 3))
-
-
-@cache
-def _put_launch(threads, dtype):
-    return entry_point(_put_rows[threads], _kind(dtype, 3), _INDEX, _kind(dtype, 3))
-
-
-@cache
-def _reduce_launch(how, threads, dtype):
-    return entry_point(_reduce_rows[how][threads], (dtype, 3), _INDEX, (dtype, 3))
-
-
-@cache
-def _look_up_launch(threads, dtype):
-    return entry_point(_look_up[threads], _kind(dtype, 1), *[types.int64] * 3, (np.int64, 1),
-                       _kind(dtype, 1))
-
-
-def take_rows(x, idx):
-    """y (outer, k, inner) with y[:, j] = x[:, idx[j]], for x (outer, n, inner) and idx (k,)."""
-    y = memory.empty((x.shape[0], len(idx), x.shape[2]), x.dtype)
-    x, idx = np.ascontiguousarray(x), np.ascontiguousarray(idx)
-    _take_launch(use_threads(y.size), y.dtype)(x, idx, y)
-    return y
-
-
-def look_up(storage, offset, n, inner, idx):
-    """(entries, indices outside): rows idx (k,) of the n rows of `inner` entries from `offset` on.
-
-    Negative indices count from the end; they are replaced by what they stand for.
-    """
-    y = memory.empty(idx.size * inner, storage.dtype)
-    run = _look_up_launch(use_threads(y.size), y.dtype)
-    return y, run(storage, offset, n, inner, idx, y)
-
-
-def add_rows(gy, idx, n):
-    """gx (outer, n, inner) with gx[:, idx[j]] += gy[:, j], for gy (outer, k, inner)."""
-    gx = memory.zeros((gy.shape[0], n, gy.shape[2]), gy.dtype)
-    reduce_rows(gx, idx, gy, "sum")
-    return gx
-
-
-def reduce_rows(x, idx, v, how):
-    """v[:, j] joined to x[:, idx[j]] in place by "sum", "prod", "amax" or "amin".
-
-    x is (outer, n, inner) and v (outer, k, inner); NaN is the largest and the smallest number.
-    """
-    _write(_reduce_launch(how, use_threads(v.size), x.dtype), x, np.ascontiguousarray(idx),
-           np.ascontiguousarray(v, x.dtype))
-
-
-def put_rows(x, idx, v):
-    """x[:, idx[j]] = v[:, j] in place, for x (outer, n, inner) and v (outer, k, inner)."""
-    _write(_put_launch(use_threads(v.size), x.dtype), x, np.ascontiguousarray(idx),
-           np.ascontiguousarray(v, x.dtype))
-
-
 def _crop(a, axis, shape):
     """The part of `a` that `shape` covers, all of it along `axis`."""
     return a[(..., *(slice(None if d == axis else n) for d, n in enumerate(shape)))]
+
+
+@cache
+def gather_launch(dtype):
+    """A launch (x, idx, y), all (outer, n, inner), on one thread; gives the indices outside."""
+    entries = np.dtype(f"u{dtype.itemsize}"), 3
+    return entry_point(_gather[0], entries, (np.uint64, 3), entries)
 
 
 def gather(x, axis, idx):
@@ -409,7 +211,7 @@ def gather(x, axis, idx):
     if y.size == 0 or x.shape[axis] == 0:
         return y, y.size
     x = _crop(x, axis, idx.shape)
-    arrays = _bits(x), _bits(idx), _bits(y)
+    arrays = bits(x), bits(idx), bits(y)
     views = (a.reshape(split(b.shape, axis)) for a, b in zip(arrays, (x, idx, idx)))
     return y, _gather[use_threads(y.size)](*views)
 
@@ -421,9 +223,9 @@ def _scatter_along(run, x, axis, idx, src, view):
         return idx.size
     inside = split(idx.shape, axis)
     src = view(_crop(src, None, idx.shape)).reshape(inside)
-    idx, corner = _bits(idx).reshape(inside), _crop(x, axis, idx.shape)
+    idx, corner = bits(idx).reshape(inside), _crop(x, axis, idx.shape)
     run = run[use_threads(idx.size)]
-    return _write(lambda x: run(view(x).reshape(split(x.shape, axis)), idx, src), corner)
+    return written(lambda x: run(view(x).reshape(split(x.shape, axis)), idx, src), corner)
 
 
 def scatter(x, axis, idx, src):
@@ -431,7 +233,7 @@ def scatter(x, axis, idx, src):
 
     Returns how many indices lie outside; x is of no use then.
     """
-    return _scatter_along(_scatter, x, axis, idx, src, _bits)
+    return _scatter_along(_scatter, x, axis, idx, src, bits)
 
 
 def scatter_add(x, axis, idx, src):
@@ -457,20 +259,20 @@ def take_flat(storage, offsets):
     """y of offsets' shape: storage[offsets], for a 1-d storage."""
     y = memory.empty(offsets.shape, storage.dtype)
     offsets = np.ascontiguousarray(offsets).reshape(-1)
-    _take_flat[use_threads(y.size)](_bits(storage), offsets, _bits(y).reshape(-1))
+    _take_flat[use_threads(y.size)](bits(storage), offsets, bits(y).reshape(-1))
     return y
 
 
 def put_flat(storage, offsets, values):
     """storage[offsets] = values in place, for a 1-d storage; of equal offsets the last wins."""
-    offsets, values = np.ascontiguousarray(offsets).reshape(-1), _bits(values).reshape(-1)
-    _write(lambda storage: _put_flat(_bits(storage), offsets, values), storage)
+    offsets, values = np.ascontiguousarray(offsets).reshape(-1), bits(values).reshape(-1)
+    written(lambda storage: _put_flat(bits(storage), offsets, values), storage)
 
 
 def add_flat(storage, offsets, values):
     """storage[offsets] += values in place, for a 1-d storage."""
     offsets, values = (np.ascontiguousarray(a).reshape(-1) for a in (offsets, values))
-    _write(lambda storage: _add_flat(storage, offsets, values), storage)
+    written(lambda storage: _add_flat(storage, offsets, values), storage)
 
 
 def add_window(values, size, shape, strides, start):

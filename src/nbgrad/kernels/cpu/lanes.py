@@ -236,6 +236,18 @@ def store_some(typingctx, x, at, v, count):
     return types.void(x, types.intp, Lanes(x.dtype, LANES), types.intp), codegen
 
 
+@intrinsic
+def move(typingctx, y, to, x, start, count):
+    """y[to : to + count] = x[start : start + count], which do not overlap, whole bytes at a time."""
+
+    def codegen(context, builder, sig, args):
+        target, place = (_place(context, builder, sig.args[k], args[k], args[k + 1]) for k in (0, 2))
+        _copy(builder, target, place, args[4], context.get_abi_sizeof(place.type.pointee))
+        return context.get_dummy_value()
+
+    return types.void(y, types.intp, x, types.intp, types.intp), codegen
+
+
 @folded
 def get(x, at, count):
     """As `load_some`, of what may be more than LANES."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.copy import write as write
 
 
 def contiguous(x):
@@ -13,7 +14,7 @@ def contiguous(x):
 def copied(x, dtype=None):
     """A fresh contiguous copy, in a dtype if one is given."""
     out = memory.empty(x.shape, dtype or x.dtype)
-    out[...] = x
+    write(out, x)
     return out
 
 
@@ -24,17 +25,18 @@ def cast(x, dtype):
 
 def moved(x, source, to):
     """A view with one axis in another place; a number is a vector of one entry."""
-    return np.moveaxis(np.atleast_1d(x), source, to)
+    if not x.shape:
+        return x.reshape(1)
+    axes = list(range(x.ndim))
+    axes.insert(to % x.ndim, axes.pop(source))
+    return x.transpose(axes)
 
 
 def spread(x, shape):
     """A view that is broadcast to a shape."""
+    if x.size == 1 and x.shape != shape:  # what broadcast_to does, ten times as fast
+        return np.ndarray(shape, x.dtype, np.ascontiguousarray(x), 0, (0,) * len(shape))
     return x if x.shape == shape else np.broadcast_to(x, shape)
-
-
-def write(x, values):
-    """x[...] = values."""
-    x[...] = values
 
 
 def zeros(like, shape, dtype=None):
@@ -64,4 +66,4 @@ def changed(x, shape, change):
     else:
         copy = copied(x)
         change(copy.reshape(shape))
-        x[...] = copy
+        write(x, copy)

@@ -3,9 +3,11 @@
 Every sum is taken in an order fixed by the shape; see kernels.cpu.rows.
 """
 
+from functools import cache
 from math import prod, sqrt
 
 import numpy as np
+from numba import types
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.lanes import LANES, add_lanes, elements, first, get, put, splat
@@ -20,6 +22,7 @@ from nbgrad.kernels.cpu.rows import (
     moments,
     row_moments,
 )
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import folded, kernel, parallel_kernel, prange, use_threads
 
 # Channels of (N, C) handled together; the most blocks that rows of a layer norm are cut into, and
@@ -154,13 +157,12 @@ def _backward_columns_loop(gy, x, mean, invstd, w, train, need_gx, gx, gw, gb):
                         out[c] = g[c] * a[c]
 
 
-# Layer norm of x (rows, n).
+# Layer norm of rows of n entries, which lie in vectors one after the other.
 
 
-def _layer_loop(x, w, b, eps, y, mean, invstd):
-    rows, n = x.shape
+def _layer_loop(x, w, b, eps, y, mean, invstd, n):
     cast = x.dtype.type
-    for r in prange(rows):
+    for r in prange(mean.size):
         at = r * n
         xs, ys, ws, bs = elements(x), elements(y), elements(w), elements(b)
         exact, var = row_moments(xs, at, at + n)
@@ -193,11 +195,10 @@ def _add_row(gy, x, at, n, m, s, w, sums):
     return total, dot
 
 
-def _layer_backward_loop(gy, x, mean, invstd, w, need_gx, gx, partial, gw, gb):
+def _layer_backward_loop(gy, x, mean, invstd, w, need_gx, gx, partial, gw, gb, rows):
     # partial [blocks, 2, n]: the share of gw and gb of each block of rows, in float64 over slabs
     # of SLAB rows.
-    rows, n = x.shape
-    blocks = partial.shape[0]
+    blocks, _, n = partial.shape
     cast = x.dtype.type
     for block in prange(blocks):
         sums = np.empty((2, n), w.dtype)
@@ -294,25 +295,37 @@ def batch_norm_backward(gy, x, mean, invstd, w, train, need_gx):
 
 def layer_norm(x, w, b, eps):
     """(y, mean, invstd) of x (rows, n), each row normalised; w and b are (n,) or None."""
-    x = np.ascontiguousarray(x)
     rows, n = x.shape
     y = memory.empty(x.shape, x.dtype)
     mean, invstd = memory.empty(rows, x.dtype), memory.empty(rows, x.dtype)
     w, b = _vector(w, n, x.dtype, 1), _vector(b, n, x.dtype, 0)
-    _layer[use_threads(x.size)](x, w, b, float(eps), y, mean, invstd)
+    _layer[use_threads(x.size)](np.ravel(x), w, b, float(eps), y.reshape(-1), mean, invstd, n)
     return y, mean, invstd
 
 
 def layer_norm_backward(gy, x, mean, invstd, w, need_gx):
     """(gx or None, gw, gb) of `layer_norm`, for gy and x (rows, n)."""
-    gy, x = np.ascontiguousarray(gy), np.ascontiguousarray(x)
     rows, n = x.shape
     w = _vector(w, n, x.dtype, 1)
     gx = memory.empty(x.shape, x.dtype) if need_gx else None
     gw, gb = memory.empty(n, x.dtype), memory.empty(n, x.dtype)
-    partial = memory.zeros((max(1, min(BLOCKS, rows // 16)), 2, n), np.float64)
-    mean, invstd = np.ascontiguousarray(mean), np.ascontiguousarray(invstd)
-    out = x if gx is None else gx  # x is then left alone
+    gy, x, mean, invstd = map(np.ravel, (gy, x, mean, invstd))
+    out = x if gx is None else gx.reshape(-1)  # x is then left alone
     run = _layer_backward[use_threads(2 * x.size)]
-    run(gy, x, mean, invstd, w, need_gx, out, partial, gw, gb)
+    run(gy, x, mean, invstd, w, need_gx, out, partial_sums(rows, n), gw, gb, rows)
     return gx, gw, gb
+
+
+def partial_sums(rows, n):
+    """Zeros for what blocks of rows add to gw and gb."""
+    return memory.zeros((max(1, min(BLOCKS, rows // 16)), 2, n), np.float64)
+
+
+@cache
+def few_rows(dtype, backward):
+    """The launch of a layer norm, or of its gradient, on one thread over vectors."""
+    x, n = (dtype, 1), types.int64
+    if backward:
+        return entry_point(_layer_backward[0], x, x, x, x, x, types.boolean, x, (np.float64, 3), x, x,
+                           n)
+    return entry_point(_layer[0], x, x, x, types.float64, x, x, x, n)

@@ -15,30 +15,34 @@ from nbgrad.kernels.options import inline, kernel, parallel_kernel, prange, use_
 @inline
 def _means(line, columns, rows, y):
     """Sums of a line over windows, over the number of their columns times `rows`."""
+    # an index that cannot be negative is not looked at twice
     for ox in range(y.size):
         lo, hi = columns[0, ox], columns[1, ox]
         t = 0.0
         if hi - lo >= 8:
             a, b, c, d = 0.0, 0.0, 0.0, 0.0
             while lo + 4 <= hi:
-                a += line[lo]
-                b += line[lo + 1]
-                c += line[lo + 2]
-                d += line[lo + 3]
+                i = np.uint64(lo)
+                a += line[i]
+                b += line[i + np.uint64(1)]
+                c += line[i + np.uint64(2)]
+                d += line[i + np.uint64(3)]
                 lo += 4
             t = (a + b) + (c + d)
         for ix in range(lo, hi):
-            t += line[ix]
+            t += line[np.uint64(ix)]
         y[ox] = t / (rows * columns[2, ox])
 
 
 @inline
 def _spread(gy, columns, rows, line):
-    """The adjoint: each entry, over its divisor, added to its window of a line."""
+    """The adjoint: a line that is each entry, over its divisor, in its window, and else zero."""
+    for ix in range(line.size):
+        line[ix] = 0
     for ox in range(gy.size):
         t = line.dtype.type(gy[ox] / (rows * columns[2, ox]))
         for ix in range(columns[0, ox], columns[1, ox]):
-            line[ix] += t
+            line[np.uint64(ix)] += t
 
 
 def _average_loop(x, y, rows, columns):
@@ -54,8 +58,9 @@ def _average_loop(x, y, rows, columns):
                 continue
             s[:] = 0.0
             for iy in range(lo, hi):
+                row = x[p, iy]
                 for ix in range(width):
-                    s[ix] += x[p, iy, ix]
+                    s[ix] += row[ix]
             _means(s, columns, rows[2, oy], y[p, oy])
 
 
@@ -63,19 +68,24 @@ def _average_adjoint_loop(gy, gx, rows, columns):
     planes, oh, _ = gy.shape
     width = gx.shape[2]
     for p in prange(planes):
-        s, plane = np.empty(width, gx.dtype), gx[p].reshape(-1)
-        for i in range(plane.size):  # here: what is cleared is met again at once
-            plane[i] = 0
+        s, done = np.empty(width, gx.dtype), 0
         for oy in range(oh):
             lo, hi = rows[0, oy], rows[1, oy]
-            if hi == lo + 1:
+            gx[p, done:lo] = 0
+            if hi == lo + 1 and done <= lo:
                 _spread(gy[p, oy], columns, rows[2, oy], gx[p, lo])
-                continue
-            s[:] = 0
-            _spread(gy[p, oy], columns, rows[2, oy], s)
-            for iy in range(lo, hi):
-                for ix in range(width):
-                    gx[p, iy, ix] += s[ix]
+            else:
+                _spread(gy[p, oy], columns, rows[2, oy], s)
+                for iy in range(lo, hi):
+                    row = gx[p, iy]
+                    if iy < done:  # windows overlap
+                        for ix in range(width):
+                            row[ix] += s[ix]
+                    else:
+                        for ix in range(width):
+                            row[ix] = s[ix]
+            done = max(done, hi)
+        gx[p, done:] = 0
 
 
 # Each pair is (one thread, all threads).

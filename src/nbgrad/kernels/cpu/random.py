@@ -408,8 +408,6 @@ def alpha_dropout(x, p, scale, low, seed, offset):
     return y
 
 
-def permutation(n, seed, offset):
-    """The integers 0 .. n - 1 in an order that is any with the same probability."""
-    y = memory.empty(n, np.int32 if n <= 2**31 else np.int64)
+def permutation(y, seed, offset):
+    """Fill a vector of n integers with 0 .. n - 1 in an order that is any with the same probability."""
     _launch(_permutation, y.dtype)(y, seed & WORD, offset & WORD)
-    return y

@@ -1,10 +1,14 @@
 """Rows copied in another order: backwards, or chosen from a table with others around them."""
 
 import math
+from functools import cache, lru_cache
 
 import numpy as np
+from numba import types
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.lanes import elements, move
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import folded, inline, kernel, parallel_kernel, prange, use_threads
 
 # Numbers copied in one task; numbers repeated together, and how often at most.
@@ -19,22 +23,20 @@ def _block(t, blocks):
 
 
 def _walked_loop(x, rows, ahead, y):
-    # y[r] = x[rows[r]], walked ahead or backwards, a block of a row at a time
+    # y[rows[r]] = x[r], walked ahead or backwards, a block of a row at a time: memory is fetched
+    # sooner in the order of places than in another
     n = x.shape[1]
     blocks = -(-n // LONG)
     for t in prange(rows.size * blocks):
         r, lo = _block(t, blocks)
         hi = min(lo + LONG, n)
-        to_row = y[r, lo:hi]
         if ahead:
-            from_row = x[rows[r], lo:hi]
-            for j in range(to_row.size):
-                to_row[j] = from_row[j]
+            move(elements(y), rows[r] * n + lo, elements(x), r * n + lo, hi - lo)
         else:
-            from_row = x[rows[r], n - hi:n - lo]
+            from_row, to_row = x[r, lo:hi], y[rows[r], n - hi:n - lo]
             last = np.uint64(hi - lo - 1)  # an index that cannot be negative is not looked at twice
-            for j in range(to_row.size):
-                to_row[j] = from_row[last - np.uint64(j)]
+            for j in range(from_row.size):
+                to_row[last - np.uint64(j)] = from_row[j]
 
 
 def _framed_loop(x, rows, columns, start, end, y):
@@ -45,9 +47,7 @@ def _framed_loop(x, rows, columns, start, end, y):
         from_row, to_row = x[rows[r]], y[r]
         for j in range(start):
             to_row[j] = from_row[columns[j]]
-        middle, inside = from_row[first:first + width], to_row[start:end]
-        for j in range(width):
-            inside[j] = middle[j]
+        move(to_row, start, from_row, first, width)
         for j in range(end, y.shape[1]):
             to_row[j] = from_row[columns[j]]
 
@@ -84,11 +84,8 @@ def _each_row_loop(x, times, y):
     blocks = -(-n // LONG)
     for t in prange(x.shape[0] * blocks):
         r, lo = _block(t, blocks)
-        row = x[r, lo:lo + LONG]
         for k in range(times):
-            to = y[r * times + k, lo:lo + LONG]
-            for i in range(row.size):
-                to[i] = row[i]
+            move(elements(y), (r * times + k) * n + lo, elements(x), r * n + lo, min(LONG, n - lo))
 
 
 def _each_row_adjoint_loop(gy, times, gx):
@@ -125,17 +122,40 @@ _each_row_adjoint = kernel(_each_row_adjoint_loop), parallel_kernel(_each_row_ad
 _BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
+@cache
+def _walk_launch(threads, size):
+    both = np.dtype(f"u{size}"), 2
+    return entry_point(_walked[threads], both, (np.int64, 1), types.boolean, both)
+
+
+#: rows of which the order is kept for the next call, and how many orders
+_KEPT = 1 << 16, 16
+
+
+def _order(shape, axes):
+    """The rows in their new order, and whether each is walked ahead."""
+    return (_kept_order if math.prod(shape[:-1]) <= _KEPT[0] else _new_order)(shape, tuple(axes))
+
+
+def _new_order(shape, axes):
+    ahead, lead = len(shape) - 1 not in axes, len(shape)
+    while lead and (lead - 1 not in axes) == ahead:  # walked alike, they are one axis
+        lead -= 1
+    rows = np.arange(math.prod(shape[:lead])).reshape(shape[:lead])
+    turned = [slice(None, None, -1 if axis in axes else 1) for axis in range(lead)]
+    return rows[(*turned,)].ravel(), ahead
+
+
+_kept_order = lru_cache(_KEPT[1])(_new_order)
+
+
 def flipped(x, axes):
     """x with some axes walked backwards."""
     y = memory.empty(x.shape, x.dtype)
     if x.size:
-        bits, ahead, lead = _BITS[x.itemsize], x.ndim - 1 not in axes, x.ndim
-        while lead and (lead - 1 not in axes) == ahead:  # walked alike, they are one axis
-            lead -= 1
-        rows = np.arange(math.prod(x.shape[:lead])).reshape(x.shape[:lead])
-        rows = np.flip(rows, [axis for axis in axes if axis < lead]).reshape(-1)
-        x = np.ascontiguousarray(x).view(bits).reshape(rows.size, -1)
-        _walked[use_threads(x.size)](x, rows, ahead, y.view(bits).reshape(x.shape))
+        rows, ahead = _order(x.shape, axes)
+        x = np.ascontiguousarray(x).reshape(rows.size, -1)
+        _walk_launch(use_threads(x.size), x.itemsize)(x, rows, ahead, y.reshape(x.shape))
     return y
 
 

@@ -3,19 +3,24 @@
 from math import prod
 
 import numpy as np
+from numba import types
 
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.lanes import LANES, elements, get, put
 from nbgrad.kernels.cpu.maths import exp, log
 from nbgrad.kernels.cpu.rows import column_max, row_dot, row_exp_sum, row_max, row_sum
+from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
 # Columns handled together where the axis is not the last.
 BLOCK = 128
 
 
-def _rows_loop(x, y, logarithm):
-    rows, n = x.shape
+# Rows lie in vectors, one after the other; columns in arrays (outer, n, inner).
+
+
+def _rows_loop(x, y, n, logarithm):
+    rows = y.size // n
     cast = x.dtype.type
     for o in prange(rows):
         lo, hi, xs, ys = o * n, (o + 1) * n, elements(x), elements(y)
@@ -59,8 +64,8 @@ def _columns_loop(x, y, logarithm):
                     yr[j] /= t[j]
 
 
-def _rows_backward_loop(gy, y, gx, logarithm):
-    rows, n = y.shape
+def _rows_backward_loop(gy, y, gx, n, logarithm):
+    rows = gx.size // n
     cast = y.dtype.type
     for o in prange(rows):
         lo, hi, gs, ys, out = o * n, (o + 1) * n, elements(gy), elements(y), elements(gx)
@@ -115,13 +120,22 @@ def split(shape, axis):
     return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 
 
+def rows_launch(dtype, backward):
+    """A launch (vectors read, vector written, n, whether logarithms) over rows on one thread."""
+    run, vectors = (_rows_backward, 3) if backward else (_rows, 2)
+    return entry_point(run[0], *[(dtype, 1)] * vectors, types.int64, types.boolean)
+
+
 def _run(rows, columns, arrays, axis, logarithm):
     out = memory.empty(arrays[0].shape, arrays[0].dtype)
     if out.size:
         outer, n, inner = split(out.shape, axis)
-        view, run = ((outer, n), rows) if inner == 1 else ((outer, n, inner), columns)
-        arrays = [np.ascontiguousarray(a).reshape(view) for a in (*arrays, out)]
-        run[use_threads(out.size)](*arrays, logarithm)
+        threads = use_threads(out.size)
+        if inner == 1:
+            rows[threads](*[np.ravel(a) for a in (*arrays, out)], n, logarithm)
+        else:
+            columns[threads](*[np.ascontiguousarray(a).reshape(outer, n, inner)
+                               for a in (*arrays, out)], logarithm)
     return out
 
 
