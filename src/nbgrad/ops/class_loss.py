@@ -69,19 +69,10 @@ class NllLossBackward(Planned):
                                               total._array(), shape))
 
     def plan(self, attrs, grad, target, total, *weight):
-        ignore, reduction, shape = attrs
-        if target.dtype is not dtypes.int64:
-            return False
-        own, mean = layout(grad.dtype, shape), reduction == "mean"
-        numbers, dtype = (shape[1], math.prod(shape[2:])), grad.dtype.storage
-        launch, none = few("nll_loss_backward", dtype), np.empty(0, dtype)
-
-        def run(grad, target, total, weight=none):
-            out = np.zeros(own.numel, dtype)
-            launch(grad, total, mean, target, weight, ignore, out, *numbers)
-            return Tensor(out, own)
-
-        return run
+        *rule, shape = attrs
+        launch = few("nll_loss_backward", grad.dtype.storage)
+        return _plan_back(launch, rule, layout(grad.dtype, shape), target, not weight,
+                          (shape[1], math.prod(shape[2:])))
 
     def saves(self, needs, attrs):
         return (1, *range(3, len(needs)))
@@ -138,19 +129,10 @@ class CrossEntropyBackward(Planned):
             total._array()))
 
     def plan(self, attrs, grad, x, logsumexp, target, total, *weight):
-        ignore, reduction = attrs
-        if len(x.shape) > 2 or target.dtype is not dtypes.int64:
+        if len(x.shape) > 2:
             return False
-        own, mean = layout(x.dtype, x.shape), reduction == "mean"
-        dtype, classes = x.dtype.storage, x.shape[1]
-        launch, none = few("cross_entropy_backward", dtype), np.empty(0, dtype)
-
-        def run(grad, x, logsumexp, target, total, weight=none):
-            out = np.empty(own.numel, dtype)
-            launch(grad, total, mean, x, logsumexp, target, weight, ignore, out, classes)
-            return Tensor(out, own)
-
-        return run
+        launch = few("cross_entropy_backward", x.dtype.storage)
+        return _plan_back(launch, attrs, layout(x.dtype, x.shape), target, not weight, x.shape[1:])
 
 
 def _check_targets(x: Tensor, target: Tensor, attrs: tuple) -> None:
@@ -180,6 +162,23 @@ def _plan(launch, attrs: tuple, x: Layout, target: Layout, more: tuple[Layout, .
             _refuse(target, bad)
         *more_outs, loss, total = outs
         return tuple(map(Tensor, (loss, total, *more_outs), (*results, *more)))
+
+    return run
+
+
+def _plan_back(launch, rule, own: Layout, target: Layout, alike: bool, numbers: tuple):
+    """The plan of such a loss's gradient, to a tensor that lies like `own`; `alike`: no weights."""
+    ignore, reduction = rule
+    if target.dtype is not dtypes.int64:
+        return False
+    dtype, mean = own.dtype.storage, reduction == "mean"
+    weights = (np.empty(0, dtype),) if alike else ()
+
+    def run(grad, *data):
+        *kept, total, weight = data + weights
+        out = np.zeros(own.numel, dtype)
+        launch(grad, total, mean, *kept, weight, ignore, out, *numbers)
+        return Tensor(out, own)
 
     return run
 

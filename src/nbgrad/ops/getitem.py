@@ -132,11 +132,13 @@ def _put_unrecorded(t: Tensor, key, value) -> bool:
     if not isinstance(written, Tensor) or written._node is not None or written._view is not None:
         return False
     own, other = t._layout, written._layout
+    if other.device is not own.device or other.dtype is not own.dtype:
+        return False
     found = _in_one(own, key)
-    if found is None or other.device is not own.device:
+    if found is None:
         return False
     count, places = found
-    if other.dtype is not own.dtype or other.shape not in ((), places.shape + own.shape[count:]):
+    if other.shape not in ((), places.shape + own.shape[count:]):
         return False
     apply_(PUT_ROWS, t, (written,), found, "__setitem__")
     return True
