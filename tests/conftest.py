@@ -1,5 +1,7 @@
 """Poison and seal: fresh memory holds NaN in every test, and no test may leave a setting changed."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,9 @@ def seal():
     printing.set_printoptions(**before["print options"])
     leaked = [name for name in before if before[name] != after[name]]
     assert not leaked, f"the test left {', '.join(leaked)} changed"
+
+
+def pytest_collection_finish() -> None:
+    """Tens of thousands of tests are never garbage: nobody need look through them for some."""
+    gc.collect()
+    gc.freeze()

@@ -161,6 +161,10 @@ def walk(shape: tuple[int, ...], strides: list[tuple[int, ...]]):
     return collapse(tuple(shape[k] for k in order), [tuple(s[k] for k in order) for s in strides])
 
 
+#: So few elements take no longer in a loop for any strides, and one kernel less is compiled.
+FEW = 64
+
+
 def geometry(shape: tuple[int, ...], strides: list[tuple[int, ...]],
              offsets: list[int]) -> tuple[np.ndarray, str]:
     """The table a strided kernel walks by, and a letter an operand for its innermost stride.
@@ -176,7 +180,7 @@ def geometry(shape: tuple[int, ...], strides: list[tuple[int, ...]],
         letters += {0: "s", 1: "f"}.get(step[-1], "x")
     if letters[0] == "s":
         letters = "x" + letters[1:]
-    return np.array(table, dtype=np.int64), letters
+    return np.array(table, dtype=np.int64), "x" * len(letters) if table[1] * inner <= FEW else letters
 
 
 #: An axis shorter than this is not worth a tile.

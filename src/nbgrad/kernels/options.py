@@ -18,6 +18,7 @@ import numba
 
 from nbgrad import config
 from nbgrad.kernels.cache import KernelCache
+from nbgrad.kernels.helpers import helper
 
 # A thread that waits for the others spins, by default for milliseconds: on a machine that is busy
 # with other work that made a training step 20 times slower. Some ten microseconds are enough.
@@ -42,7 +43,8 @@ _mine = _Mine()
 # sum, and which of two products is fused into it, would differ between loops, and so between one
 # thread and two; kernels say both themselves (cpu/lanes, elementary.parts.fma).
 # Nothing is called from C: without the wrappers for that, compiling takes a twentieth less time.
-_jit: Any = partial(numba.njit, error_model="numpy", nogil=True, no_cfunc_wrapper=True)
+_flags = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+_jit: Any = partial(numba.njit, **_flags)
 
 
 def _compile(function, **flags):
@@ -89,12 +91,12 @@ def inline(function):
     that a factory makes would meet under one symbol when kernels that two processes stored are
     loaded by a third, and the first one loaded would be called by both: these are never called.
     """
-    return folded(function) if "<locals>" in function.__qualname__ else _jit(function)
+    return folded(function) if "<locals>" in function.__qualname__ else helper(function, **_flags)
 
 
 def folded(function):
     """As `inline`, for functions of any size: what a loop calls must be folded in to vectorise."""
-    return _jit(forceinline=True)(function)
+    return helper(function, forceinline=True, **_flags)
 
 
 def use_threads(work: int) -> bool:
