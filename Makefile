@@ -20,7 +20,7 @@ help:
 	@echo "make finetune       fine-tune a pretrained MobileNetV2 (ARGS='--data FOLDER ...' for your own)"
 	@echo "make test           run all tests (ARGS='-k conv' for some)"
 	@echo "make test-cuda      run the CUDA tests: on a GPU if there is one, else on Numba's simulator"
-	@echo "make cuda-compile   compile every CUDA kernel for four architectures; needs no GPU"
+	@echo "make cuda-compile   compile every CUDA kernel for four architectures and check accuracy; needs no GPU"
 	@echo "make bench          run the benchmarks on the last commit (ARGS='--bench matmul' for some)"
 	@echo "make bench-compare  run them on two commits, in turns, and compare (BASE=HEAD~1)"
 	@echo "make bench-history  draw all that was measured on one page"
@@ -43,6 +43,7 @@ test-cuda: $(VENV)/cuda.stamp
 
 cuda-compile: $(VENV)/cuda.stamp
 	$(BIN)/python tools/compile_cuda.py $(ARGS)
+	$(BIN)/python tools/cuda_accuracy.py
 
 bench: $(VENV)/bench.stamp
 	$(ASV) machine --yes >/dev/null

@@ -249,3 +249,10 @@ def test_layers_are_those_of_the_models(name, monkeypatch):
 def test_optimizer_shapes_are_those_of_resnet18():
     shapes = [tuple(p.shape) for p in models.resnet18().parameters()]
     assert sorted(shapes) == sorted(optimizers.resnet18_shapes())
+
+
+@pytest.mark.skipif(nbgrad.cuda.is_available(), reason="a device is there")
+def test_without_a_cuda_device_nothing_is_timed(capsys):
+    with pytest.raises(SystemExit):
+        peers.main(["--device", "cuda", "--quick"])
+    assert "nbgrad finds no CUDA device here: python -m nbgrad doctor" in capsys.readouterr().err

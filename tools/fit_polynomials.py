@@ -1,4 +1,4 @@
-"""Fit the polynomials of src/nbgrad/kernels/cpu/elementary/ and print them with their error.
+"""Fit the polynomials of the elementary functions in src/nbgrad/kernels/ and print their errors.
 
 Each is the Chebyshev interpolant of a smooth function in 60 digits, which lies within a small
 factor of the best polynomial of its degree. Run it, and paste what it prints; a table that the
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import mpmath as mp
 
-FOLDER = Path(__file__).parents[1] / "src/nbgrad/kernels/cpu/elementary"
-SOURCES = " ".join(" ".join(path.read_text() for path in FOLDER.glob("*.py")).split())
+KERNELS = Path(__file__).parents[1] / "src/nbgrad/kernels"
+FILES = [*KERNELS.glob("cpu/elementary/*.py"), KERNELS / "cuda/single.py"]
+SOURCES = " ".join(" ".join(path.read_text() for path in FILES).split())
 
 mp.mp.dps = 60
 
@@ -73,6 +74,7 @@ FITS = {
     "POW_EXP": (quotient(mp.exp, [(0, 1), (1, 1)], 2), (-half, half), 4),
     "SIN_32": (in_square(mp.sin, [(1, 1)], 3), (0, quarter), 3),
     "COS_32": (in_square(mp.cos, [(0, 1), (2, -mp.mpf(1) / 2)], 4), (0, quarter), 3),
+    "TAN_32": (in_square(mp.tan, [(1, 1)], 3), (0, quarter), 6),
     "SIN_64": (in_square(mp.sin, [(1, 1)], 3), (0, quarter), 6),
     "COS_64": (in_square(mp.cos, [(0, 1), (2, -mp.mpf(1) / 2)], 4), (0, quarter), 6),
     "ERF_32": (in_square(lambda x: mp.erf(x) - x, [], 1), (0, mp.mpf("0.76") ** 2), 5),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.peers import chart, report, startup
 from benchmarks.peers.compare import ROOT, Comparison, Settings, installed
-from benchmarks.peers.libraries import LIBRARIES
+from benchmarks.peers.libraries import LIBRARIES, Torch
 from benchmarks.peers.results import OURS, Row
 from benchmarks.peers.workload import Workload, select
 
@@ -50,7 +50,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def destination(given: argparse.Namespace) -> Path:
     """A file for each selection, so that a part does not overwrite the whole."""
-    words = ["peers", *["quick"] * given.quick, *given.only]
+    words = ["peers", *["cuda"] * (given.device == "cuda"), *["quick"] * given.quick, *given.only]
     name = "-".join("".join(c if c.isalnum() else "-" for c in word) for word in words)
     return given.out or ROOT / "benchmarks" / "results" / f"{name}.json"
 
@@ -92,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
     everything = importlib.import_module(given.workloads).workloads(given.quick)
     workloads = select(everything, given.only)
     own = given.workloads != Settings().module
-    fresh = "startup" in given.only or not (given.only or own)
+    cpu = given.device == "cpu"
+    fresh = cpu and ("startup" in given.only or not (given.only or own))
     if not workloads and not fresh:
         groups = dict.fromkeys(workload.group.name for workload in everything)
         say(f"no workload is called {','.join(given.only)}; groups are {', '.join(groups)}, startup")
@@ -100,10 +101,14 @@ def main(arguments: list[str] | None = None) -> int:
     if given.list:
         say("\n".join(workload.key for workload in workloads))
         return 0
-    peers = [peer for peer in given.peer if installed(peer)]
+    peers = []
     for peer in given.peer:
-        if peer not in peers:
+        if not installed(peer):
             say(f"{peer}: not installed, skipped")
+        elif not (cpu or issubclass(LIBRARIES[peer][1], Torch)):
+            say(f"{peer}: compared on the CPU only, skipped")
+        else:
+            peers.append(peer)
     rounds = 1 if given.quick else given.rounds
     document = report.Document({"rounds": rounds, "quick": given.quick, "device": given.device,
                                 "only": given.only})

@@ -32,11 +32,14 @@ class Torch:
     def __init__(self, module: str, threads: int, device: str) -> None:
         self.torch, self.device = importlib.import_module(module), device
         self.torch.set_num_threads(threads)
-        if device == "cuda":  # models are made there; products in float32, as nbgrad's are
-            self.torch.set_default_device(device)
-            if module == "torch":
-                self.torch.backends.cudnn.allow_tf32 = False
         self.version = self.torch.__version__
+        if device == "cuda":  # models are made there; float32 is multiplied as such, in all libraries
+            if not self.torch.cuda.is_available():
+                raise SystemExit(f"this {module} ({self.version}) finds no CUDA device")
+            self.version += f" on {self.torch.cuda.get_device_name()}"
+            self.torch.set_default_device(device)
+            self.torch.backends.cuda.matmul.allow_tf32 = False
+            self.torch.backends.cudnn.allow_tf32 = False
 
     def takes(self, workload: Workload) -> bool:
         return True

@@ -27,8 +27,9 @@ def amount(value: float, unit: str) -> str:
 
 def machine(limits: dict[str, float], threads: int) -> str:
     """What it is measured on, and what that could do."""
-    return (f"{processor()}, {threads} thread{'s' * (threads > 1)}: at most "
-            f"{limits['flops'] / 1e9:.0f} GFLOP/s, {limits['bandwidth'] / 1e9:.0f} GB/s")
+    name = f"{processor()}, {threads} thread{'s' * (threads > 1)}"
+    return name if not limits else (f"{name}: at most {limits['flops'] / 1e9:.0f} GFLOP/s, "
+                                    f"{limits['bandwidth'] / 1e9:.0f} GB/s")
 
 
 def heading(peers: list[str]) -> str:

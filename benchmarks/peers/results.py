@@ -54,6 +54,8 @@ class Row:
         None where nothing of the machine is known to limit it. What fits into the cache is not
         limited by memory.
         """
+        if not limits:
+            return None
         memory = self.bytes / limits["bandwidth"] if self.bytes > cache_size() else 0.0
         least, which = max((self.flops / limits["flops"], "fma"), (memory, "mem"))
         return (least / median(self.measured[library]), which) if least else None

@@ -25,8 +25,8 @@ class Worker:
         self.job: Job | None = None
 
     def limits(self) -> dict[str, float]:
-        """What the machine can do on these threads."""
-        return measure(self.threads)
+        """What the machine can do on these threads; nothing is known of a GPU."""
+        return measure(self.threads) if self.library.device == "cpu" else {}
 
     def prepare(self, key: str) -> tuple[str, Any]:
         """Make the workload, warm it up, and answer with samples of what it computes."""
@@ -75,6 +75,7 @@ class Worker:
         total = 0.0
         for _ in range(calls):
             given = before()
+            wait(given)
             start = perf_counter()
             result = call(given)
             wait(result)

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 
 class device:
-    """`device("cpu")`, `device("cuda")` or `device("cuda", 1)`; compared by value.
+    """`device("cpu")`, `device("cuda")`, `device("cuda", 1)` or `device(1)`; compared by value.
 
     Raises:
-        RuntimeError: the string names no known device.
+        RuntimeError: the string or the number names no known device.
     """
 
     __slots__ = ("_name", "index", "type")
 
     type: str
 
-    def __init__(self, type: str | device, index: int | None = None) -> None:
+    def __init__(self, type: str | device | int, index: int | None = None) -> None:
         if isinstance(type, device):
             index = type.index
             type = type.type
-        name, _, number = str(type).partition(":")
-        if name not in ("cpu", "cuda") or (number and not number.isdigit()):
+        elif isinstance(type, int) and not isinstance(type, bool):
+            type, index = "cuda", int(type)
+        if not isinstance(type, str):
+            raise TypeError(f"device() received an invalid combination of arguments - got "
+                            f"({type.__class__.__name__}), but a string, an int or a device is wanted")
+        name, colon, number = type.partition(":")
+        if name not in ("cpu", "cuda"):
             raise RuntimeError(
                 f"Expected one of cpu, cuda device type at start of device string: {type}"
             )
+        if colon and (not number.isdecimal() or number != str(int(number))):
+            raise RuntimeError(f"Invalid device string: '{type}'")
+        if colon and index is not None:
+            raise RuntimeError("type (string) must not include an index because index was passed "
+                               f"explicitly: {type}")
+        if index is not None and index < 0:
+            raise RuntimeError("Device index must not be negative")
         self.type = name
         self.index: int | None = int(number) if number else index
         self._name = name if self.index is None else f"{name}:{self.index}"

@@ -21,6 +21,7 @@ from nbgrad.engine.slot import GradSlot
 from nbgrad.engine.window import View
 from nbgrad.kernels import memory
 from nbgrad.kernels.cpu.copy import write
+from nbgrad.kernels.cuda.bounds import expose
 from nbgrad.kernels.layout import Layout, layout
 from nbgrad.size import Size
 
@@ -127,7 +128,7 @@ class Saved:
 
 
 def describe(own: Layout) -> str:
-    return f"torch.{own.dtype.legacy}Tensor {list(own.shape)}"
+    return f"torch.{'cuda.' * (own.device is not CPU)}{own.dtype.legacy}Tensor {list(own.shape)}"
 
 
 class Tensor(Methods):
@@ -183,9 +184,7 @@ class Tensor(Methods):
     def nbytes(self) -> int:
         return self._layout.numel * self._layout.dtype.itemsize
 
-    is_sparse = False
-    is_quantized = False
-    is_meta = False
+    is_sparse = is_quantized = is_meta = False
     layout = "strided"
 
     def dim(self) -> int:
@@ -219,7 +218,7 @@ class Tensor(Methods):
         return self._layout.offset
 
     def data_ptr(self) -> int:
-        start = self._data.ctypes.data if self._layout.device is CPU else self._data.ptr
+        start = self._data.ctypes.data if self._layout.device is CPU else expose(self._data).ptr
         return start + self._layout.offset * self.itemsize
 
     def element_size(self) -> int:

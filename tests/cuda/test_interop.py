@@ -1,6 +1,7 @@
 """Memory shared with other libraries by DLPack and `__cuda_array_interface__`."""
 
 import copy
+import ctypes
 import gc
 import sys
 
@@ -52,14 +53,15 @@ def test_dlpack_of_every_dtype(dtype, versions):
     assert source.asked["stream"] == 1 and ("max_version" in source.asked) == versions
 
 
-@pytest.mark.parametrize("window", ["x.t()", "x[1]", "x[:, 1::2]", "x[1, 2]", "x[:0]",
-                                    "x[::2].unsqueeze(1)", "x[:1].expand(5, 4)"])
+@pytest.mark.parametrize("window", [
+    lambda x: x.t(), lambda x: x[1], lambda x: x[:, 1::2], lambda x: x[1, 2], lambda x: x[:0],
+    lambda x: x[::2].unsqueeze(1), lambda x: x[:1].expand(5, 4)])
 @pytest.mark.parametrize("share", [lambda t: nbgrad.from_dlpack(Producer(t)),
                                    lambda t: nbgrad.from_dlpack(t.__dlpack__()),
                                    lambda t: nbgrad.as_tensor(Interface(t), device="cuda")])
 def test_windows_are_shared_both_ways(window, share):
     x = sample()
-    part = eval(window)
+    part = window(x)
     y = share(part)
     assert y.shape == part.shape and y.tolist() == part.tolist()
     if part.numel():
@@ -109,7 +111,10 @@ def test_dlpack_across_devices_and_copies():
     (lambda x: x.__dlpack__(dl_device=(1, 0), copy=False), BufferError),
     (lambda x: x.cpu().__dlpack__(stream=1), BufferError),
     (lambda x: x.requires_grad_().__cuda_array_interface__, RuntimeError),
-    (lambda x: x.bfloat16().__cuda_array_interface__, TypeError),
+    (lambda x: x.__dlpack__(stream="default"), TypeError),
+    (lambda x: nbgrad.from_dlpack(Producer(x), device="cpu", copy=False), ValueError),
+    (lambda x: nbgrad.from_dlpack(x.__dlpack__(), copy=True), AssertionError),
+    (lambda x: nbgrad.from_dlpack(3), RuntimeError),
     (lambda x: x.cpu().__cuda_array_interface__, AttributeError),
     (lambda x: nbgrad.as_tensor(Interface(x, typestr="<c8")), TypeError),
     (lambda x: nbgrad.as_tensor(Interface(x, typestr=">f4")), TypeError),
@@ -129,7 +134,9 @@ def test_interface_says_where_and_how():
     assert told == {"shape": (3, 4), "typestr": "<f4", "data": (x.data_ptr(), False), "version": 3,
                     "strides": None, "stream": 1}
     assert x.t().__cuda_array_interface__["strides"] == (4, 16)
-    assert sample("float16").__cuda_array_interface__["typestr"] == "<f2"
+    for dtype, name in {"float16": "<f2", "bfloat16": "<V2", "bool": "|b1", "int64": "<i8"}.items():
+        assert sample(dtype).__cuda_array_interface__["typestr"] == name
+    assert x[:0].__cuda_array_interface__["data"] == (0, False)
     side = nbgrad.cuda.Stream()
     with side:
         assert x.__cuda_array_interface__["stream"] == side.cuda_stream
@@ -161,6 +168,185 @@ def test_shared_memory_takes_part_in_autograd_and_copies():
     assert y.grad.tolist() == (2 * x).tolist()
     z = copy.deepcopy(y)
     assert z.data_ptr() != y.data_ptr() and (z == y).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_interfaces_of_every_dtype(dtype):
+    x = sample(dtype)
+    y = nbgrad.as_tensor(Interface(x), device="cuda")
+    assert y.dtype is x.dtype and y.data_ptr() == x.data_ptr() and (y == x).all()
+
+
+@pytest.mark.parametrize(("options", "shared", "place"), [
+    ({}, True, "cuda"), ({"device": "cuda"}, True, "cuda"), ({"copy": True}, False, "cuda"),
+    ({"copy": False}, True, "cuda"), ({"device": "cpu"}, False, "cpu"),
+    ({"device": "cpu", "copy": True}, False, "cpu")])
+@pytest.mark.parametrize("wrap", [Producer, lambda t: t])
+def test_from_dlpack_to_a_device_and_copied(options, shared, place, wrap):
+    x = sample()
+    y = nbgrad.from_dlpack(wrap(x), **options)
+    assert y.device.type == place and (y.data_ptr() == x.data_ptr()) == shared
+    assert y.tolist() == x.tolist()
+    assert nbgrad.from_dlpack(wrap(x.cpu()), device="cuda").tolist() == x.tolist()
+
+
+# DLPack as a library in C speaks it
+
+
+class DLTensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("device", ctypes.c_int32 * 2), ("ndim", ctypes.c_int32),
+                ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
+                ("shape", ctypes.POINTER(ctypes.c_int64)),
+                ("strides", ctypes.POINTER(ctypes.c_int64)), ("byte_offset", ctypes.c_uint64)]
+
+
+Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class Managed(ctypes.Structure):
+    _fields_ = [("tensor", DLTensor), ("context", ctypes.c_void_p), ("deleter", Deleter)]
+
+
+class Versioned(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32 * 2), ("context", ctypes.c_void_p), ("deleter", Deleter),
+                ("flags", ctypes.c_uint64), ("tensor", DLTensor)]
+
+
+KINDS = {b"dltensor": Managed, b"dltensor_versioned": Versioned}
+API = ctypes.PyDLL("pythonapi", handle=ctypes.pythonapi._handle)
+for name, result, arguments in [
+        ("GetPointer", ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]),
+        ("GetName", ctypes.c_char_p, [ctypes.py_object]),
+        ("SetName", ctypes.c_int, [ctypes.py_object, ctypes.c_char_p]),
+        ("New", ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p])]:
+    function = getattr(API, f"PyCapsule_{name}")
+    function.restype, function.argtypes = result, arguments
+USED = {name: b"used_" + name for name in KINDS}
+
+
+def taken(capsule):
+    """What a consumer takes out of a capsule, which is used then."""
+    name = API.PyCapsule_GetName(capsule)
+    found = KINDS[name].from_address(API.PyCapsule_GetPointer(capsule, name))
+    API.PyCapsule_SetName(capsule, USED[name])
+    return found
+
+
+CODES = {"bool": (6, 8), "uint8": (1, 8), "int8": (0, 8), "int16": (0, 16), "int32": (0, 32),
+         "int64": (0, 64), "float16": (2, 16), "bfloat16": (4, 16), "float32": (2, 32),
+         "float64": (2, 64)}
+
+
+@pytest.mark.parametrize("options", [{}, {"max_version": (0, 8)}, {"max_version": (1, 1)},
+                                     {"max_version": (1, 0), "copy": True, "dl_device": (2, 0)}])
+@pytest.mark.parametrize("window", [lambda x: x, lambda x: x.t()[1:], lambda x: x[1, 2],
+                                    lambda x: x[:0]])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_consumer_in_c(dtype, window, options):
+    gc.collect()
+    before = nbgrad.cuda.memory_allocated()
+    x = sample(dtype)
+    part = window(x)
+    capsule = part.__dlpack__(**options)
+    found = taken(capsule)
+    told, versioned = found.tensor, options.get("max_version", (0,))[0] >= 1
+    assert isinstance(found, Versioned if versioned else Managed)
+    assert tuple(told.device) == (2, 0) and (told.code, told.bits) == CODES[dtype] and told.lanes == 1
+    assert tuple(told.shape[:told.ndim]) == part.shape and told.byte_offset == 0
+    if part.numel():
+        assert (told.data == part.data_ptr()) == ("copy" not in options)
+        if "copy" not in options:
+            assert tuple(told.strides[:told.ndim]) == part.stride()
+    else:
+        assert told.data is None
+    if versioned:
+        assert found.version[0] == 1 and found.flags == (2 if "copy" in options else 0)
+    del x, part, capsule, told
+    assert nbgrad.cuda.memory_allocated() > before
+    found.deleter(ctypes.addressof(found))
+    gc.collect()
+    assert nbgrad.cuda.memory_allocated() == before
+
+
+class Library:
+    """Makes capsules over a tensor's memory as a library in C does, and counts what is deleted."""
+
+    def __init__(self, tensor, kind=Managed, flags=0, strides=True, offset=0):
+        self.tensor, self.kind, self.deleted, self.asked = tensor, kind, 0, None
+        self.name = next(name for name, k in KINDS.items() if k is kind)
+        words = ctypes.c_int64 * max(tensor.dim(), 1)
+        self.shape, self.strides = words(*tensor.shape), words(*tensor.stride())
+        made = self.made = kind()
+        told, pointer = made.tensor, ctypes.POINTER(ctypes.c_int64)
+        told.data = tensor.data_ptr() - offset if tensor.numel() else None
+        told.byte_offset, told.device[0] = offset if tensor.numel() else 0, 2
+        told.ndim, told.lanes = tensor.dim(), 1
+        told.code, told.bits = CODES[str(tensor.dtype).removeprefix("nbgrad.")]
+        told.shape = ctypes.cast(self.shape, pointer)
+        told.strides = ctypes.cast(self.strides, pointer) if strides else None
+        if kind is Versioned:
+            made.version[0], made.flags = 1, flags
+        made.deleter = Deleter(self.delete)
+        self.destructor = Deleter(self.destroy)
+
+    def delete(self, which):
+        assert which == ctypes.addressof(self.made)
+        self.deleted += 1
+
+    def destroy(self, capsule):
+        """As PyTorch and CuPy do: a capsule that nobody took deletes what is in it."""
+        name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_GetName", API))
+        if name_of(capsule) == self.name:
+            self.made.deleter(ctypes.addressof(self.made))
+
+    def __dlpack__(self, *, stream=None, max_version=None):
+        self.asked = stream, max_version
+        return API.PyCapsule_New(ctypes.addressof(self.made), self.name,
+                                 ctypes.cast(self.destructor, ctypes.c_void_p))
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"kind": Versioned}, {"strides": False}, {"offset": 16},
+                                     {"kind": Versioned, "flags": 1}])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_producer_in_c(dtype, options):
+    x = sample(dtype)
+    library = Library(x, **options)
+    y = nbgrad.from_dlpack(library)
+    sealed = options.get("flags") == 1
+    assert library.asked == (1, (1, 0)) and y.dtype is x.dtype and y.shape == x.shape and (y == x).all()
+    assert (y.data_ptr() == x.data_ptr()) != sealed and library.deleted == sealed
+    view = y[1:].t()
+    del y
+    assert library.deleted == sealed and view.tolist() == x[1:].t().tolist()
+    del view
+    gc.collect()
+    assert library.deleted == 1
+
+
+@pytest.mark.parametrize("window", [lambda x: x.t(), lambda x: x[:0], lambda x: x[1, 2],
+                                    lambda x: x[:1].expand(5, 4)])
+def test_windows_of_a_producer_in_c(window):
+    x = sample()
+    part = window(x)
+    library = Library(part)
+    side = nbgrad.cuda.Stream()
+    with side:
+        y = nbgrad.from_dlpack(library)
+    assert library.asked[0] == side.cuda_stream
+    assert y.shape == part.shape and y.stride() == part.stride() and y.tolist() == part.tolist()
+
+
+def test_what_no_dtype_stands_for_is_refused_and_deleted():
+    for field, value in {"lanes": 4, "bits": 12, "code": 5}.items():
+        library = Library(sample())
+        setattr(library.made.tensor, field, value)
+        with pytest.raises((RuntimeError, TypeError)):
+            nbgrad.from_dlpack(library)
+        gc.collect()
+        assert library.deleted == 1
 
 
 @pytest.mark.parametrize("library", ["torch", "cupy"])

@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -15,8 +16,15 @@ import pytest
 import nbgrad as torch
 from nbgrad import nn
 from nbgrad.data import DataLoader
-from nbgrad.kernels.cuda.provider import SIMULATED
+from nbgrad.kernels.backend import Twins
+from nbgrad.kernels.cuda.array import Mixed
+from nbgrad.kernels.cuda.driver import Driver, _packer
+from nbgrad.kernels.cuda.launch import launch
+from nbgrad.kernels.cuda.provider import SIMULATED, kernel, machine
 from nbgrad.nn import functional as F
+from nbgrad.ops.apply import apply
+from nbgrad.ops.elementwise import OPS
+from nbgrad.ops.write import COPY
 
 
 def randn(*shape, **options):
@@ -36,6 +44,37 @@ def test_the_device_is_known():
     with pytest.raises(ValueError, match="Expected a cuda device, but got: cpu"):
         torch.cuda.get_device_name("cpu")
     assert torch.device("cuda") != torch.device("cuda:0") == randn(1).device
+
+
+@pytest.mark.parametrize(("call", "expected"), {
+    "torch.device(0)": "cuda:0", "torch.device('cuda', 0).index": 0, "x.get_device()": 0,
+    "torch.ones(1).get_device()": -1, "x.is_cpu": False, "x.cpu().is_cpu": True,
+    "x.type()": "torch.cuda.FloatTensor", "x.cuda(0) is x": True, "x.to(0) is x": True,
+    "torch.cuda.Stream.priority_range()[0]": 0, "torch.cuda.Stream(priority=3).priority": 0,
+    "torch.cuda.get_stream_from_external(5).cuda_stream": 5,
+    "torch.cuda.is_current_stream_capturing()": False, "torch.cuda.get_allocator_backend()": "native",
+    "torch.cuda.is_tf32_supported() in (True, False)": True, "torch.cuda.ipc_collect()": None,
+    "torch.cuda.can_device_access_peer(0, 'cuda:0')": False,
+    "torch.cuda.memory_stats_as_nested_dict()['allocation']['all'].keys() > {'peak', 'freed'}": True,
+    "torch.cuda.get_per_process_memory_fraction()": 1.0, "torch.cuda.Event().device": "cuda:0",
+    "len(torch.cuda.default_generators)": 1, "torch.backends.cudnn.is_available()": False,
+    "torch.backends.cuda.is_built()": True, "torch.backends.cuda.matmul.allow_tf32": False}.items())
+def test_what_programs_ask(call, expected):
+    found = eval(call, {"torch": torch, "x": randn(1)})
+    assert (str(found) if isinstance(expected, str) else found) == expected
+
+
+@pytest.mark.parametrize(("call", "words"), {
+    "torch.device('cuda:a')": "Invalid device string: 'cuda:a'",
+    "torch.device('cuda:')": "Invalid device string: 'cuda:'",
+    "torch.device('cuda', -1)": "Device index must not be negative",
+    "torch.device('cuda:0', 1)": "type (string) must not include an index",
+    "torch.device('gpu')": "Expected one of cpu, cuda",
+    "torch.ones(1).cuda('cpu')": "Invalid device, must be cuda device",
+    "torch.ones(1, device='cuda', pin_memory=True)": "only dense CPU tensors can be pinned"}.items())
+def test_devices_that_are_none(call, words):
+    with pytest.raises(RuntimeError, match=re.escape(words)):
+        eval(call)
 
 
 @pytest.mark.parametrize("call", [
@@ -214,6 +253,43 @@ def test_numbers_and_indices_of_the_host_go_with_tensors_of_the_device(call):
     host = eval(call, scope | {"g": torch.full((3, 3), 3.0), "g0": torch.tensor(3.0)})
     there = eval(call, scope | {"g": torch.full((3, 3), 3.0).cuda(), "g0": torch.tensor(3.0).cuda()})
     assert there.is_cuda and there.tolist() == host.tolist()
+
+
+def test_errors_of_a_program_pass_as_they_are(monkeypatch):
+    """A slip in an op is no reason to move tensors about, which would run it again."""
+    runs = []
+
+    def slip(*args):
+        runs.append(args)
+        return None.shape
+
+    g, c0 = torch.ones(3, device="cuda"), torch.tensor(2.0)
+    for op, method, call in ((OPS["mul"], "run", lambda: apply(OPS["mul"], (g, c0))),
+                             (COPY, "run_into", lambda: g.copy_(c0))):
+        runs.clear()
+        monkeypatch.setattr(op, method, slip)
+        with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'shape'"):
+            call()
+        assert len(runs) == 1
+
+
+def test_arrays_of_the_host_are_refused_by_kernels_of_the_device():
+    x = torch.ones(3, 4, device="cuda")
+    with pytest.raises(Mixed, match="at least two devices, cuda:0 and cpu!"):
+        Twins("softmax").softmax_backward(x._array(), np.ones((3, 4), np.float32), 1)
+    with pytest.raises(Mixed):
+        launch(doubled, 3, (np.dtype(np.float32),))(np.ones(3, np.float32))
+    pack = _packer(("7q", "q"))(lambda *args: None, None)
+    pack(x._data, 3)
+    with pytest.raises(Mixed):
+        pack(np.ones(3), 3)
+    with pytest.raises(AttributeError, match="fields"):
+        pack(None, 3)
+
+
+@kernel
+def doubled(x):
+    x[0] *= 2
 
 
 def test_numpy_wants_a_copy():
@@ -414,6 +490,55 @@ def test_without_a_driver_the_error_says_so():
     assert "doctor" in done.stdout and "CUDA" in done.stdout
 
 
+#: what is amiss, as code that brings it about, and what is said then
+AMISS = {
+    "no package": ("hide('numba.cuda', ImportError('gone'))", "CUDA needs numba-cuda: pip install"),
+    "an old package": ("hide('numba.cuda', AttributeError('no NPDatetime'))",
+                       "this numba-cuda does not work with the installed numba or NumPy: pip install"),
+    "Numba's own": ("import numba.cuda\nnumba.cuda.implementation = 'Built-in'",
+                    "CUDA needs numba-cuda, which Numba did not find: pip install"),
+    "no bindings": ("hide('cuda', ImportError('gone'))", "pip install 'nbgrad[cuda]'"),
+    "no driver": ("", "no CUDA driver: libcuda.so.1 cannot be loaded. Install NVIDIA's driver"),
+}
+
+
+@pytest.mark.skipif(not SIMULATED, reason="a device is there")
+@pytest.mark.parametrize("state", AMISS)
+def test_what_is_missing_is_said(state):
+    break_it, said = AMISS[state]
+    code = ("import sys\ndef hide(name, error):\n    class Finder:\n"
+            "        def find_spec(self, module, path=None, target=None):\n"
+            "            if module == name: raise error\n    sys.meta_path.insert(0, Finder())\n"
+            f"{break_it}\nimport nbgrad\nassert 'nbgrad.kernels.cuda.provider' not in sys.modules\n"
+            "from nbgrad.cli import doctor\nassert not nbgrad.cuda.is_available()\n"
+            "try: nbgrad.ones(2).cuda()\nexcept RuntimeError as error: print(error)\n"
+            "print('DOCTOR', doctor.LINES['CUDA']())\n")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True,
+                          env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"}, timeout=120)
+    assert done.returncode == 0, done.stderr
+    error, doctor = done.stdout.split("DOCTOR")
+    assert said in error and said in doctor and doctor.startswith(" none, numba-cuda")
+
+
+def test_a_forked_process_is_refused_the_device():
+    there = Driver()
+    there._context, there._open, there._do = 1, lambda: None, lambda *args: None
+    there.check()
+    read, write = os.pipe()
+    if not os.fork():
+        try:
+            for use in (there.check, lambda: there.stream, lambda: there.allocate(8)):
+                try:
+                    use()
+                except RuntimeError as error:
+                    os.write(write, str(error)[:37].encode())
+        finally:
+            os._exit(0)
+    os.wait()
+    os.close(write)
+    assert os.read(read, 1000) == b"Cannot re-initialize CUDA in forked s" * 3 and there.stream == 0
+
+
 def test_memory_ends_quietly_with_the_process():
     code = ("import nbgrad as t\nx = t.ones(5, device='cuda')\ne = t.cuda.Event()\ne.record()\n"
             "p = t.ones(3).pin_memory()\nclass A: pass\na = A(); a.a = a; a.x = x * 2\n"
@@ -421,3 +546,27 @@ def test_memory_ends_quietly_with_the_process():
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True,
                           timeout=120)
     assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+def test_launches_are_resolved_once(monkeypatch):
+    """Steps on tensors of known layouts ask for no launch: all were resolved by the first ones."""
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).to("cuda")
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
+    images, labels = torch.randn(2, 1, 4, 4, device="cuda"), torch.tensor([0, 2], device="cuda")
+    asked = []
+    launcher = machine.launcher
+
+    def counted(*args):
+        asked.append(args)
+        return launcher(*args)
+
+    monkeypatch.setattr(machine, "launcher", counted)
+    for number in range(4):
+        optimizer.zero_grad()
+        F.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+        if number == 1:
+            assert asked
+            asked.clear()
+    assert not asked

@@ -47,3 +47,29 @@ def test_sorts(shape, dtype, down):
     ours, expected = (t.sort(-1, down, stable=True) for t in (x.cuda(), x))
     for a, b in zip(ours, expected):
         np.testing.assert_array_equal(a.cpu().numpy(), b.numpy())
+
+
+#: rows that are sorted, that one block searches, and that are cut into parts; entries found that are
+#: put in order by a block, and by sorting
+SELECTED = [(2, 5, 1), (3, 8, 2), (2, 16, 4), (1, 17, 1), (2, 40, 4), (1, 70, 17), (1, 37, 3)]
+
+
+@pytest.mark.parametrize("shape", SELECTED)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "int8", "uint8"])
+@pytest.mark.parametrize("alike", [False, True])
+def test_selections(shape, dtype, alike):
+    rows, n, k = shape
+    draw = np.random.default_rng(3)
+    x = draw.normal(0, 1 if alike else 50, (rows, n))
+    x = x.round() if alike else x
+    if dtype[0] == "f":
+        x[:, 1], x[:, 2], x[0, ::3] = -0.0, np.inf, np.nan if alike else -np.inf
+    else:
+        x = abs(x) if dtype[0] == "u" else x
+        x = x * (1 if alike or dtype[-1] == "8" else 1e6)
+    x = nbgrad.tensor(x.astype(dtype))
+    for call in (lambda t: t.topk(k), lambda t: t.topk(k, largest=False), lambda t: t.kthvalue(k),
+                 lambda t: t.kthvalue(n - k + 1), lambda t: t.median(-1), lambda t: t.topk(1),
+                 *[lambda t: t.nanmedian(-1)] * x.is_floating_point()):
+        for a, b in zip(call(x.cuda()), call(x)):
+            np.testing.assert_array_equal(a.cpu().numpy(), b.numpy())

@@ -48,6 +48,8 @@ ERRORS = [
     "searchsorted(z(2, 3), 1.0)", "searchsorted(z(2, 3), z(2))", "searchsorted(z(3), z(1), side='up')",
     "searchsorted(z(3), z(1), side='left', right=True)", "searchsorted(z(()), z(1))",
     "searchsorted(z(3), z(1), sorter=z(2).long())", "bucketize(z(1), z(2, 2))", "unique(z(2), dim=1)",
+    *[f"{name}({x}, dim={d})" for name in ("unique", "unique_consecutive")
+      for x, d in (("z(())", 0), ("z(3, 0)", 0), ("z(0, 3)", 1))],
 ]
 
 

@@ -1,7 +1,19 @@
 """Choices that concern a CUDA device."""
 
+from importlib.util import find_spec
+from types import SimpleNamespace
+
 from nbgrad import config
 from nbgrad.ops.matmul import forget_plans
+
+#: switches that programs set: float32 is multiplied as such, and 16-bit floats are added up in it
+matmul = SimpleNamespace(allow_tf32=False, allow_fp16_reduced_precision_reduction=False,
+                         allow_bf16_reduced_precision_reduction=False)
+
+
+def is_built() -> bool:
+    """Whether numba-cuda is installed, which a CUDA device is used through."""
+    return find_spec("numba_cuda") is not None
 
 
 def preferred_blas_library(backend: str | None = None) -> str:

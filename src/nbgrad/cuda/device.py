@@ -141,6 +141,22 @@ def is_bf16_supported(including_emulation: bool = True) -> bool:
     return is_available()
 
 
+def is_tf32_supported() -> bool:
+    """Whether the device knows TF32; nbgrad's own kernels multiply float32 as such."""
+    return is_available() and machine().capability() >= (8, 0)
+
+
+def can_device_access_peer(device, peer_device) -> bool:
+    """Whether a device reads another one's memory; there is but one."""
+    index_of(device), index_of(peer_device)
+    return False
+
+
+def ipc_collect() -> None:
+    """Nothing: memory of a device is not shared with other processes."""
+    init()
+
+
 def synchronize(device=None) -> None:
     """Wait until the device has done all that it was given."""
     index_of(device)

@@ -20,6 +20,18 @@ def memory_stats(device=None) -> dict[str, int]:
     return stats()
 
 
+def memory_stats_as_nested_dict(device=None) -> dict[str, Any]:
+    """The same with a dict for each part of a name."""
+    nested: dict[str, Any] = {}
+    for name, value in memory_stats(device).items():
+        *path, last = name.split(".")
+        inner = nested
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return nested
+
+
 def _stat(name: str, device) -> int:
     if not is_initialized():
         return 0
@@ -67,6 +79,17 @@ def empty_cache() -> None:
     if is_initialized():
         from nbgrad.kernels.cuda.memory import empty_cache
         empty_cache()
+
+
+def get_allocator_backend() -> str:
+    """The allocator's kind, "native": nbgrad's own."""
+    return "native"
+
+
+def get_per_process_memory_fraction(device=None) -> float:
+    """What `set_per_process_memory_fraction` was told."""
+    limit = _allocator().limit
+    return 1.0 if limit is None else limit / mem_get_info(device)[1]
 
 
 def set_per_process_memory_fraction(fraction: float, device=None) -> None:

@@ -9,6 +9,9 @@ from nbgrad import random
 from nbgrad.cuda.device import device_count, is_available
 from nbgrad.tensor import Tensor
 
+#: The generator of each device.
+default_generators = (random.default_generator,)
+
 
 def manual_seed(seed: int) -> None:
     """Seed the generator; nothing happens where there is no device."""

@@ -9,6 +9,8 @@ from contextlib import suppress
 
 from nbgrad import devices
 from nbgrad.cuda.device import index_of, machine
+from nbgrad.engine import streams as engine
+from nbgrad.engine.mode import state, watch
 
 #: Streams of a priority; further ones are these again, as in PyTorch. They are never destroyed,
 #: since memory that was used on them waits for them.
@@ -59,6 +61,11 @@ class Stream:
     def stream_id(self) -> int:
         return self.cuda_stream
 
+    @staticmethod
+    def priority_range() -> tuple[int, int]:
+        """The least and the greatest priority; the greatest is the smaller number."""
+        return machine().priorities()
+
     def wait_event(self, event: Event) -> None:
         """Let what is given to the stream from now on wait for an event."""
         event.wait(self)
@@ -80,6 +87,16 @@ class Stream:
     def synchronize(self) -> None:
         """Wait until the stream has done all that it was given."""
         machine().synchronize(self.cuda_stream)
+
+    def make_current(self) -> None:
+        """Give this thread's work to the stream from now on, and note it in what is recorded."""
+        from nbgrad.kernels.cuda.memory import allocator
+        here = machine()
+        allocator.settle()
+        here.stream = self.cuda_stream
+        state.stream = self if self.cuda_stream else None
+        engine.default = engine.default or default_stream()
+        watch()
 
     def __enter__(self) -> Stream:
         _entered.contexts.append(stream(self))
@@ -114,6 +131,16 @@ class ExternalStream(Stream):
         super().__init__(device, _handle=int(stream_ptr))
 
 
+def get_stream_from_external(data_ptr: int, device=None) -> Stream:
+    """As `ExternalStream`."""
+    return ExternalStream(data_ptr, device)
+
+
+def is_current_stream_capturing() -> bool:
+    """Whether the current stream's work is recorded in a CUDA graph, which nbgrad does not make."""
+    return False
+
+
 def default_stream(device=None) -> Stream:
     """The stream that is current where none was chosen."""
     return Stream(device, _handle=0)
@@ -121,16 +148,13 @@ def default_stream(device=None) -> Stream:
 
 def current_stream(device=None) -> Stream:
     """The stream that this thread gives its work to."""
-    return Stream(device, _handle=machine().stream)
+    return state.stream or default_stream(device)
 
 
 def set_stream(stream: Stream | None) -> None:
     """Give this thread's work to a stream from now on; nothing changes for None."""
     if stream is not None:
-        from nbgrad.kernels.cuda.memory import allocator
-        here = machine()
-        allocator.settle()
-        here.stream = stream.cuda_stream
+        stream.make_current()
 
 
 class StreamContext:
@@ -159,7 +183,8 @@ class Event:
 
     Args:
         enable_timing: whether `elapsed_time` is wanted.
-        blocking, interprocess: accepted as in PyTorch; not between processes.
+        blocking: accepted as in PyTorch.
+        interprocess, external: not among processes, and not in CUDA graphs.
 
     Example:
         >>> start, end = (nbgrad.cuda.Event(enable_timing=True) for _ in range(2))
@@ -168,12 +193,18 @@ class Event:
         0.1
     """
 
+    cuda_event = 0  # made when it is first recorded
+
     def __init__(self, enable_timing: bool = False, blocking: bool = False,
-                 interprocess: bool = False) -> None:
-        if interprocess:
-            raise NotImplementedError("Event: events are not shared between processes")
+                 interprocess: bool = False, external: bool = False) -> None:
+        if interprocess or external:
+            raise NotImplementedError("Event: events are not shared between processes, and not part of "
+                                      "CUDA graphs")
         self.enable_timing = enable_timing
-        self.cuda_event = 0  # made when it is first recorded
+
+    @property
+    def device(self) -> devices.device:
+        return devices.gpu(0)
 
     def record(self, stream: Stream | None = None) -> None:
         """Mark what a stream, the current one if none is given, was given so far."""

@@ -6,7 +6,7 @@ import warnings
 from heapq import heappop, heappush
 from typing import Any
 
-from nbgrad.engine import provenance
+from nbgrad.engine import provenance, streams
 from nbgrad.engine.mode import state
 from nbgrad.engine.node import Node, hooks_of
 from nbgrad.engine.saved import Freed
@@ -49,17 +49,23 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
     before = state.grad, state.waiting, state.into_leaves, state.task, state.running
     anomaly = state.anomaly
     watched = anomaly or state.checker is not None
+    lanes = streams.Lanes(_send, waiting, heap, create_graph) if streams.default else None
+    pop = lanes.pop if lanes else heappop
+    special = watched or lanes is not None
     state.task = Task(roots, needed)
     state.grad = create_graph or provenance.OFF
-    state.waiting = {} if create_graph or anomaly else waiting
-    state.into_leaves = wanted is None and not (create_graph or anomaly)
+    state.waiting = {} if create_graph or anomaly or lanes else waiting
+    state.into_leaves = wanted is None and not (create_graph or anomaly or lanes)
     freed = None if keep_graph else (Freed(),)
     try:
         for node, port, grad in roots:
             if needed is None or node in needed:
-                _send(waiting, heap, node, port, grad, create_graph)
+                if lanes:
+                    lanes.send(node, port, grad)
+                else:
+                    _send(waiting, heap, node, port, grad, create_graph)
         while heap:
-            node, grads, _ = waiting.pop(-heappop(heap))
+            node, grads, _ = waiting.pop(-pop(heap))
             hooked = node.hooks is not None
             if hooked:
                 grads = _before(node, grads)
@@ -69,8 +75,10 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
                         found[node, port] = grad
                 if not (needed[node] or (accumulate and not node.next)):
                     continue
-            if watched or hooked or type(grads) is list:
+            if (special and (watched or node.next)) or hooked or type(grads) is list:
                 inputs = _run(node, grads)
+                if lanes:
+                    inputs = lanes.passed_on(node, inputs, needed)
             else:
                 inputs = node.back(node, grads)
             if not keep_graph and node.saved:
@@ -102,6 +110,8 @@ def run(roots: list[tuple[Node, int, object]], *, keep_graph: bool, create_graph
         raise
     finally:
         state.grad, state.waiting, state.into_leaves, state.task, state.running = before
+        if lanes:
+            lanes.end()
     return found
 
 

@@ -22,6 +22,7 @@ class _State(threading.local):
     packer: Any = None  # (node, saved value) -> what is saved instead, by saved_tensors_hooks
     checker: Any = None  # looks at the results of every op and node: detect_nonfinite
     places = False  # whether nodes remember the line they were recorded at
+    stream: Any = None  # of a CUDA device, where it isn't the default one
     watched = False  # whether any of these asks for more than the shortest way to record
     nan_safe = False  # whether a zero gradient stays zero where a partial is infinite or NaN
     into_leaves = False  # whether that backward may add to the gradients leaves hold
@@ -43,7 +44,7 @@ def is_inference_mode_enabled() -> bool:
 def watch() -> None:
     """Say whether operations must be recorded the long way; after a change of what asks for it."""
     state.places = state.anomaly or state.checker is not None
-    state.watched = state.places or state.packer is not None
+    state.watched = state.places or state.packer is not None or state.stream is not None
 
 
 def is_grad_enabled() -> bool:

@@ -23,7 +23,7 @@ class Node:
     """
 
     __slots__ = ("__weakref__", "attrs", "cuts", "hooks", "layouts", "next", "number", "place",
-                 "ports", "saved", "versions")
+                 "ports", "saved", "stream", "versions")
     op: Any = None
     outputs = 1
     number: int
@@ -36,6 +36,7 @@ class Node:
     hooks: Hooks | None
     place: provenance.Place | None
     cuts: provenance.Cuts  # why inputs without history have none; not set if none says
+    stream: Any  # where it was recorded; not set if that is the default one
 
     @staticmethod
     def back(node, *grads):

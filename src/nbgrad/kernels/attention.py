@@ -1,18 +1,19 @@
-"""softmax(q k^T + mask) v, a block of scores at a time.
+"""softmax(scale q k^T + mask) v, a block of scores at a time.
 
-q is [N, L, E] and scaled already, k [N, S, E], v [N, S, D], all contiguous. A mask is a pair: what
-is added to scores, [M, L, S] of any strides, and which of the M is for each of the N. The scores of
-a block stay in the cache, and those of all heads are never in memory at once: backward computes them
-again.
+q is [N, L, E], k [N, S, E], v [N, S, D], all contiguous. A mask is a pair: what is added to scores,
+[M, L, S] of any strides, and which of the M is for each of the N. The scores of a block stay in the
+cache, and those of all heads are never in memory at once: backward computes them again.
 """
 
 from functools import cache
 
 import numpy as np
 
+from nbgrad.devices import CPU, device
 from nbgrad.dtypes import from_numpy
 from nbgrad.kernels import matmul
 from nbgrad.kernels.cpu import attention as rows
+from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.layout import layout
 from nbgrad.kernels.memory import empty
 
@@ -53,7 +54,7 @@ def _scores(q, k, mask, at, causal):
     _multiply(s, a, b, tb=True)
     if mask is not None:
         added, which = mask
-        s += added[which[head], row, keys]
+        s += added[np.asarray(which[head]), row, keys]
     return s, keys
 
 
@@ -62,8 +63,21 @@ def _is_small(q, k, v, mask) -> bool:
     return mask is None and work < FEW
 
 
-def attend(q, k, v, mask, causal):
+def _on_device():
+    from nbgrad.kernels.cuda import attention
+    return attention
+
+
+def takes(place: device, n: int, length: int, e: int, d: int) -> bool:
+    """Whether there are kernels for such sizes, and these are faster than products and a softmax."""
+    return place is CPU or _on_device().takes(n, length, e, d)
+
+
+def attend(q, k, v, mask, causal, scale=1.0):
     """(out, logsumexp): [N, L, D], and of the scores of every row [N, L] in float64."""
+    if type(q) is DeviceArray:
+        return _on_device().attend(q, k, v, mask, causal, scale)
+    q = q * q.dtype.type(scale)
     n, length = q.shape[:2]
     out, logsumexp = empty((n, length, v.shape[2]), q.dtype), empty((n, length), np.float64)
     if _is_small(q, k, v, mask):
@@ -80,8 +94,17 @@ def attend(q, k, v, mask, causal):
     return out, logsumexp
 
 
-def attend_backward(g, q, k, v, out, logsumexp, mask, causal):
+def attend_backward(g, q, k, v, out, logsumexp, mask, causal, scale=1.0):
     """(gq, gk, gv) for g, the gradient to `out`."""
+    if type(q) is DeviceArray:
+        return _on_device().attend_backward(g, q, k, v, out, logsumexp, mask, causal, scale)
+    scale = q.dtype.type(scale)
+    gq, gk, gv = _backward(g, q * scale, k, v, out, logsumexp, mask, causal)
+    gq *= scale
+    return gq, gk, gv
+
+
+def _backward(g, q, k, v, out, logsumexp, mask, causal):
     if _is_small(q, k, v, mask):
         gq, gk, gv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
         rows.small_backward(g, q, k, v, out, logsumexp, causal, gq, gk, gv)

@@ -7,7 +7,7 @@ from typing import Any
 
 from nbgrad import devices
 from nbgrad.devices import CPU, device
-from nbgrad.kernels.cuda.array import DeviceArray, OnHost
+from nbgrad.kernels.cuda.array import DeviceArray, OnHost, refuse_host
 
 
 def resolve(value) -> device:
@@ -44,7 +44,8 @@ class Twins:
     """The kernels of a family, each for the device of its first argument.
 
     Arrays of the host go to kernels/cpu, arrays of a CUDA device to the function of that name in
-    kernels/cuda; OnHost where there is none. Arguments are given by position.
+    kernels/cuda; OnHost where there is none, Mixed where other arguments are arrays of the host.
+    Arguments are given by position.
     """
 
     def __init__(self, family: str) -> None:
@@ -65,6 +66,7 @@ class Twins:
                 return cpu(*args)
             if not twins:
                 twins.append(_twin(self._family, name))
+            refuse_host(args)
             return twins[0](*args)
 
         call.__name__, call.__doc__ = name, cpu.__doc__

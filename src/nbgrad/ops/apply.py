@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
-from nbgrad.devices import CPU
+from nbgrad.devices import CPU, device
 from nbgrad.dtypes import InHalf, float32
 from nbgrad.dtypes import dtype as DType
 from nbgrad.engine import provenance
@@ -16,7 +16,8 @@ from nbgrad.engine.mode import no_grad, state
 from nbgrad.engine.node import Node, hooks_of, next_number
 from nbgrad.engine.saved import Counter, pack, save, version
 from nbgrad.engine.window import View
-from nbgrad.kernels.cuda.array import OnHost
+from nbgrad.kernels.cuda.array import Mixed, OnHost
+from nbgrad.kernels.cuda.bounds import forget
 from nbgrad.kernels.layout import Layout, common
 from nbgrad.ops.op import Op
 from nbgrad.tensor import AccumulateGrad, Saved, Tensor
@@ -26,7 +27,7 @@ def apply(op: Op, inputs: tuple[Tensor, ...], attrs: tuple = ()):
     """Run `op`; record it if this thread records and some input wants a gradient."""
     try:
         out = op.run(inputs, attrs)
-    except (NotImplementedError, AttributeError) as error:
+    except NotImplementedError as error:
         out = _run_otherwise(error, op, inputs, attrs)
     recording = state.grad
     if not recording:
@@ -83,11 +84,10 @@ def note_cuts(node: Node, inputs: tuple[Tensor, ...]) -> None:
 
 def _run_otherwise(error: Exception, op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
     """Run an op that refused its inputs for their dtype or their device."""
-    if isinstance(error, AttributeError):  # an array of the host in a kernel of a device
-        place = common(*[t._layout for t in inputs])
-        if any(t._layout.device is not place for t in inputs):
-            with no_grad():
-                return run(op, tuple([t.to(place) for t in inputs]), attrs)
+    if isinstance(error, Mixed):
+        together = _together(error, inputs)
+        with no_grad():
+            return run(op, tuple([t.to(together) for t in inputs]), attrs)
     if isinstance(error, InHalf):
         return _run_in_float(error, op, inputs, attrs)
     if isinstance(error, OnHost):
@@ -99,8 +99,16 @@ def run(op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
     """Run an op without recording it."""
     try:
         return op.run(inputs, attrs)
-    except (NotImplementedError, AttributeError) as error:
+    except NotImplementedError as error:
         return _run_otherwise(error, op, inputs, attrs)
+
+
+def _together(error: Mixed, inputs: tuple[Tensor, ...]) -> device:
+    """The device to which numbers of the host are moved, if that is what the kernel refused."""
+    place = common(*[t._layout for t in inputs])
+    if all(t._layout.device is place for t in inputs):
+        raise error
+    return place
 
 
 def _run_on_host(error: OnHost, op: Op, inputs: tuple[Tensor, ...], attrs: tuple):
@@ -136,11 +144,10 @@ def _run_into_otherwise(error: Exception, op: Op, target: Tensor,
                         others: tuple[Tensor, ...], attrs: tuple) -> None:
     """The same for an op that writes to its first input."""
     inputs = (target, *others)
-    if isinstance(error, AttributeError):
-        place = common(*[t._layout for t in inputs])
-        if any(t._layout.device is not place for t in others):
-            with no_grad():
-                return op.run_into(target, tuple([t.to(place) for t in others]), attrs)
+    if isinstance(error, Mixed):
+        together = _together(error, inputs)
+        with no_grad():
+            return op.run_into(target, tuple([t.to(together) for t in others]), attrs)
     with no_grad():
         if isinstance(error, InHalf) and any(t._layout.dtype.half for t in inputs):
             first, *rest = [t.outside().float() if t._layout.dtype.half else t for t in inputs]
@@ -209,7 +216,9 @@ def link(node: Node, inputs, following, attrs) -> Node:
     node.attrs = attrs
     node.saved = ()
     node.hooks = node.versions = None
-    node.place = provenance.trace(3, state.running) if state.places else None
+    node.place = None
+    if state.watched:
+        _watch(node)
     if len(inputs) == 2:
         a, b = inputs
         key = (a._layout, b._layout)
@@ -223,6 +232,14 @@ def link(node: Node, inputs, following, attrs) -> Node:
         node.layouts = tuple([t._layout for t in inputs])
         node.ports = tuple([t._port for t in inputs])
     return node
+
+
+def _watch(node: Node) -> None:
+    """Note where a node was recorded."""
+    if state.places:
+        node.place = provenance.trace(4, state.running)
+    if state.stream is not None:
+        node.stream = state.stream
 
 
 # Pairs of layouts, shared by nodes: fewer objects for the garbage collector to walk.
@@ -306,8 +323,11 @@ def apply_(op: Op, target: Tensor, others: tuple[Tensor, ...] = (), attrs: tuple
         versions = [version(t) for t in inputs]
     try:
         op.run_into(target, others, attrs)
-    except (NotImplementedError, AttributeError) as error:
+    except NotImplementedError as error:
         _run_into_otherwise(error, op, target, others, attrs)
+    finally:
+        if target._layout.device is not CPU:
+            forget(target._data)
     counter = target._counter
     if counter is None:
         counter = target._counter = Counter()

@@ -9,6 +9,7 @@ import numpy as np
 from nbgrad.dtypes import float64
 from nbgrad.engine.mode import state
 from nbgrad.kernels import attention as kernels
+from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.layout import Layout, broadcast_shapes, layout
 from nbgrad.ops.apply import apply
 from nbgrad.ops.create import beside
@@ -33,11 +34,12 @@ class Attention(Op):
     outputs = 2
 
     def run(self, inputs, attrs):
-        q, k, v, mask, causal = _arrays(inputs, attrs)
-        out, logsumexp = kernels.attend(q, k, v, mask, causal)
-        lead, own = inputs[0]._layout.shape[:-1], inputs[0]._layout.dtype
-        return (Tensor(out.reshape(-1), layout(own, (*lead, v.shape[2]))),
-                Tensor(logsumexp.reshape(-1), layout(float64, lead)))
+        arrays = _arrays(inputs, attrs)
+        out, logsumexp = kernels.attend(*arrays)
+        own = inputs[0]._layout
+        lead, place = own.shape[:-1], own.device
+        return (Tensor(out.reshape(-1), layout(own.dtype, (*lead, out.shape[2]), device=place)),
+                Tensor(logsumexp.reshape(-1), layout(float64, lead, device=place)))
 
     def saves(self, needs, attrs):
         return (*range(len(needs)), -1, -2)
@@ -48,8 +50,8 @@ class Attention(Op):
         causal, scale, which = node.attrs
         rest = (None,) * (len(node.next) - 3)
         if not state.grad:
-            return *apply(BACKWARD, present(grad, q, k, v, kept[-1], kept[-2], mask),
-                          node.attrs), *rest
+            found = apply(BACKWARD, present(grad, q, k, v, kept[-1], kept[-2], mask), node.attrs)
+            return *[g.to(q.dtype) for g in found], *rest  # the logsumexp has more bits
         each = None
         if mask is not None:
             each = reshape(mask[beside(mask, np.array(which))], (*q._layout.shape[:-1], -1))
@@ -67,27 +69,26 @@ class AttentionBackward(Op):
 
     def run(self, inputs, attrs):
         grad, q, k, v, out, logsumexp, *mask = inputs
-        q, k, v, mask, causal = _arrays((q, k, v, *mask), attrs)
-        gq, gk, gv = kernels.attend_backward(_three(grad), q, k, v, _three(out),
-                                             logsumexp._array().reshape(q.shape[:2]), mask, causal)
-        gq *= gq.dtype.type(attrs[1])
-        return wrap(tuple([g.reshape(t._layout.shape) for g, t in zip((gq, gk, gv), inputs[1:])]))
+        q, k, v, *how = _arrays((q, k, v, *mask), attrs)
+        found = kernels.attend_backward(_three(grad), q, k, v, _three(out),
+                                        logsumexp._array().reshape(q.shape[:2]), *how)
+        return wrap(tuple([g.reshape(t._layout.shape) for g, t in zip(found, inputs[1:])]))
 
 
-def _three(t: Tensor) -> np.ndarray:
+def _three(t: Tensor):
     """Contiguous matrices (N, L, E) of a tensor (..., L, E)."""
-    array = np.ascontiguousarray(t._array())
+    array = contiguous(t._array())
     return array if array.ndim == 3 else array.reshape(-1, *array.shape[-2:])
 
 
 def _arrays(inputs, attrs):
-    """What the kernels take: contiguous arrays, q scaled."""
+    """What the kernels take: contiguous arrays, the mask, whether it is causal, the scale."""
     causal, scale, which = attrs
-    q, k, v = [_three(t) for t in inputs[:3]]
-    mask = (inputs[3]._array(), np.array(which)) if len(inputs) == 4 else None
-    return q * q.dtype.type(scale), k, v, mask, causal
+    mask = (inputs[3]._array(), which) if len(inputs) == 4 else None
+    return *[_three(t) for t in inputs[:3]], mask, causal, scale
 
 
+contiguous = Twins("layouts").contiguous
 ATTENTION, BACKWARD = Attention(), AttentionBackward()
 
 
@@ -184,7 +185,9 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor,
         raise RuntimeError("The size of tensor a must match the size of tensor b at non-singleton "
                            f"dimensions: the leading axes {shapes} do not broadcast")
     empty = 0 in (query._layout.numel, value._layout.numel)
-    if dropout_p or empty or (mask is not None and mask.requires_grad):
+    composed = dropout_p or empty or (mask is not None and mask.requires_grad)
+    if composed or not kernels.takes(query._layout.device, math.prod(lead), query._layout.shape[-2],
+                                     width, value._layout.shape[-1]):
         weights = _weights(query * scale, key, mask, is_causal)
         return matmul(dropout(weights, dropout_p), value)
     return _blocked(query, key, value, mask, lead, is_causal, scale)

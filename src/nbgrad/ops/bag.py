@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from nbgrad import dtypes
+from nbgrad.kernels.backend import Twins
 from nbgrad.ops.create import beside
 from nbgrad.ops.embedding import embedding
 from nbgrad.ops.family import expect_tensor
@@ -12,6 +15,8 @@ from nbgrad.ops.index import index_add
 from nbgrad.ops.mask import where
 from nbgrad.ops.shape import reshape, unsqueeze
 from nbgrad.tensor import Tensor
+
+kernels, layouts = Twins("index"), Twins("layouts")
 
 
 def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool):
@@ -89,7 +94,7 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
         sizes = np.bincount(np.repeat(np.arange(sizes.size), sizes)[kept], minlength=sizes.size)
         flat = beside(weight, idx[kept])
         factors = None if factors is None else factors[beside(weight, kept)]
-    _check_rows(flat._values(), rows)
+    _check_rows(flat._stored(), rows)
     found = embedding(flat, weight)
     if factors is not None:
         found = found * unsqueeze(factors, 1)
@@ -103,11 +108,11 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
         weight, np.maximum(sizes, 1).astype(found._layout.dtype.np)[:, None])
 
 
-def _check_rows(idx: np.ndarray, rows: int) -> None:
-    bad = idx[(idx < 0) | (idx >= rows)]
-    if bad.size:
+def _check_rows(idx: Any, rows: int) -> None:
+    bad = kernels.first_out_of_range(idx, 0, rows)
+    if bad >= 0:
         raise RuntimeError("embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx "
-                           f"to be {bad[0]}")
+                           f"to be {layouts.number(idx, bad)}")
 
 
 def _largest(found: Tensor, sizes: np.ndarray) -> Tensor:

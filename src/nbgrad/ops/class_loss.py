@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +21,13 @@ from nbgrad.ops.shape import expand, reshape, unsqueeze
 from nbgrad.ops.softmax import log_softmax, softmax
 from nbgrad.tensor import Tensor
 
-kernels = Twins("loss")
+kernels, layouts = Twins("loss"), Twins("layouts")
 
 
 def _arrays(target: Tensor, weight: list[Tensor]) -> tuple:
     """Targets as int64 and the class weights, or None."""
     classes = target._array()
-    return (classes if classes.dtype == np.int64 else classes.astype(np.int64),
+    return (layouts.cast(classes, np.int64),
             weight[0]._array() if weight else None)
 
 
@@ -136,13 +137,13 @@ class CrossEntropyBackward(Planned):
 
 
 def _check_targets(x: Tensor, target: Tensor, attrs: tuple) -> None:
-    places = target._values()
+    places = target._stored()
     _refuse(places, kernels.check_targets(places, x._layout.shape[1], attrs[0]))
 
 
-def _refuse(target: np.ndarray, bad: int) -> None:
+def _refuse(target: Any, bad: int) -> None:
     if bad >= 0:
-        raise IndexError(f"Target {target.reshape(-1)[bad]} is out of bounds.")
+        raise IndexError(f"Target {layouts.number(target, bad)} is out of bounds.")
 
 
 def _plan(launch, attrs: tuple, x: Layout, target: Layout, more: tuple[Layout, ...],

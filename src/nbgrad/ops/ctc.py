@@ -19,25 +19,25 @@ kernels = Twins("ctc")
 
 
 class CtcLoss(Op):
-    """Minus the log-probability of each target; attrs (blank, zero_infinity); and alpha.
+    """Minus the log-probability of each target; attrs (blank, zero_infinity, most); and alpha.
 
     Inputs are log-probabilities (T, N, C), the labels of all targets in one vector, and for each
-    sample where its labels start, its time steps and its number of labels.
+    sample where its labels start, its time steps and its number of labels, `most` at the most.
     """
 
     name = "CtcLoss"
     outputs = 2
 
-    def forward(self, logp, targets, starts, times, lengths, blank, zero_infinity):
-        loss, alpha = kernels.ctc(logp, targets, starts, times, lengths, blank)
-        return np.where(np.isinf(loss), 0, loss) if zero_infinity else loss, alpha
+    def forward(self, *arrays_and_attrs):
+        return kernels.ctc(*arrays_and_attrs)
 
     def saves(self, needs, attrs):
         return (0, 1, 2, 3, 4, -2)
 
     def backward(self, node, grad, _):
         logp, *rest, alpha = saved(node).values()
-        return apply(CTC_BACKWARD, (grad, logp, *rest, alpha), node.attrs), None, None, None, None
+        grad = apply(CTC_BACKWARD, (grad, logp, *rest, alpha), node.attrs[:2])
+        return grad, None, None, None, None
 
 
 class CtcLossBackward(Op):
@@ -132,7 +132,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor | Sizes,
     lengths = _lengths(target_lengths, "target_lengths", batch, None)
     labels, starts = _labels(targets, lengths, classes)
     loss = apply(CTC, (logp, *[beside(logp, a) for a in (labels, starts, times, lengths)]),
-                 (int(blank), bool(zero_infinity)))[0]
+                 (int(blank), bool(zero_infinity), int(lengths.max())))[0]
     if reduction == "mean":
         loss = loss / beside(logp, np.maximum(lengths, 1)).to(logp.dtype)
     return reduced(loss if batched else reshape(loss, ()), reduction)

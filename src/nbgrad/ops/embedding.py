@@ -119,6 +119,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     if tensor._layout.numel == 0 and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
+    if num_classes > 0 and kernels.first_out_of_range(tensor._stored(), 0, num_classes) < 0:
+        return apply(ONE_HOT, (tensor,), (num_classes,))
     low, high = map(int, kernels.span(tensor._stored()))
     if low < 0:
         raise RuntimeError("Class values must be non-negative.")

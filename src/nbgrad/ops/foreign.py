@@ -19,10 +19,11 @@ from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.layout import contiguous_strides, layout
 from nbgrad.tensor import Tensor
 
-#: DLPack's numbers: devices, and kinds of numbers
-CUDA, _BFLOAT = 2, 4
+#: DLPack's numbers: devices, kinds of numbers, and flags
+CUDA, _BFLOAT, _SEALED, _COPIED = 2, 4, 1, 2
 _KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
-_DEFAULT_STREAM = 1  # how both protocols write stream 0
+_VOID = "<V2"  # what `__cuda_array_interface__` calls bfloat16, here and in PyTorch
+_DEFAULT_STREAM, _OF_THREAD = 1, 2  # how both protocols write stream 0, and that of each thread
 
 
 class _DLTensor(ctypes.Structure):
@@ -39,7 +40,8 @@ class _Versioned(ctypes.Structure):
                 ("flags", ctypes.c_uint64), ("tensor", _DLTensor)]
 
 
-_python = ctypes.pythonapi
+# ctypes.pythonapi of our own: the types of its functions are shared by all who use it
+_python = ctypes.PyDLL("pythonapi", handle=ctypes.pythonapi._handle)
 _python.PyCapsule_GetPointer.restype = ctypes.c_void_p
 _python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 _python.PyCapsule_IsValid.argtypes = [ctypes.py_object, ctypes.c_char_p]
@@ -52,7 +54,7 @@ def _described(capsule) -> tuple[_DLTensor, bool]:
             _python.PyCapsule_GetPointer(capsule, b"dltensor_versioned"))
         if whole.major > 1:
             raise BufferError(f"from_dlpack: DLPack {whole.major}.{whole.minor} is not known here")
-        return whole.tensor, bool(whole.flags & 1)
+        return whole.tensor, bool(whole.flags & _SEALED)
     if _python.PyCapsule_IsValid(capsule, b"dltensor"):
         return _DLTensor.from_address(_python.PyCapsule_GetPointer(capsule, b"dltensor")), False
     raise RuntimeError("from_dlpack received an invalid capsule. Note that DLTensor capsules can be "
@@ -72,6 +74,8 @@ def _shell(t: Tensor) -> np.ndarray:
 
 def dlpack(t: Tensor, stream, max_version, copy) -> Any:
     """A capsule over a tensor of a CUDA device, for work on the consumer's stream."""
+    if stream is not None and type(stream) is not int:
+        raise TypeError("stream must be ``int`` or ``none``")
     if stream == 0:
         raise BufferError("__dlpack__: stream 0 is ambiguous: 1 is the default stream of CUDA")
     if copy:
@@ -79,26 +83,32 @@ def dlpack(t: Tensor, stream, max_version, copy) -> Any:
     there = _DEFAULT_STREAM if stream is None else stream
     if there != -1:
         _join(machine().stream, there)
-        memory.on(t.device).record(t._data, _handle(there))
+        if there != _OF_THREAD:
+            memory.on(t.device).record(t._data, _handle(there))
     shell = _shell(t)
-    capsule = (shell.__dlpack__() if max_version is None or max_version[0] < 1
-               else shell.__dlpack__(max_version=max_version))
+    versioned = max_version is not None and max_version[0] >= 1
+    capsule = shell.__dlpack__(max_version=max_version) if versioned else shell.__dlpack__()
     written, _ = _described(capsule)
     written.device_type, written.device_id = CUDA, 0
     if t._layout.dtype is dtypes.bfloat16:
         written.code = _BFLOAT
+    if not t._layout.numel:
+        written.data = None
+    if versioned and copy:
+        _Versioned.from_address(ctypes.addressof(written) - _Versioned.tensor.offset).flags |= _COPIED
     return capsule
 
 
-def from_dlpack(source) -> Tensor:
-    """A tensor over the memory of an object of a CUDA device with `__dlpack__`."""
+def from_dlpack(source, copy: bool | None = None) -> Tensor:
+    """A tensor over the memory of an object of a CUDA device with `__dlpack__`, or over a copy."""
     place = resolve(devices.device("cuda", source.__dlpack_device__()[1]))
     stream = machine().stream or _DEFAULT_STREAM
     try:
         capsule = source.__dlpack__(stream=stream, max_version=(1, 0))
     except TypeError:  # a library that does not know of versions
         capsule = source.__dlpack__(stream=stream)
-    return from_capsule(capsule, place)
+    made = from_capsule(capsule, place, copy)
+    return made.clone() if copy else made
 
 
 def is_capsule(value) -> bool:
@@ -121,9 +131,11 @@ class Unwrapped:
         return self.device
 
 
-def from_capsule(capsule, place) -> Tensor:
-    """A tensor over the memory that a capsule describes."""
+def from_capsule(capsule, place, copy: bool | None = None) -> Tensor:
+    """A tensor over the memory that a capsule describes, or over a copy if that may be needed."""
     told, sealed = _described(capsule)
+    if sealed and copy is False:
+        raise BufferError("from_dlpack: memory that may not be written to is copied")
     if told.lanes != 1:
         raise RuntimeError("from_dlpack: elements of several lanes are not supported")
     if told.code == _BFLOAT and told.bits == 16:
@@ -135,7 +147,7 @@ def from_capsule(capsule, place) -> Tensor:
     shape = tuple(told.shape[:told.ndim])
     strides = tuple(told.strides[:told.ndim]) if told.strides else contiguous_strides(shape)
     made = _over(capsule, (told.data or 0) + told.byte_offset, dtype, shape, strides, place)
-    return made.clone() if sealed else made
+    return made.clone() if sealed and not copy else made
 
 
 def interface(t: Tensor) -> dict[str, Any]:
@@ -149,11 +161,10 @@ def interface(t: Tensor) -> dict[str, Any]:
         raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad. If "
                            "gradients aren't required, use var.detach() to get Variable that doesn't "
                            "require grad.")
-    if own.dtype is dtypes.bfloat16:
-        raise TypeError("__cuda_array_interface__ has no bfloat16: use .float()")
     size = own.dtype.itemsize
-    dtype = np.dtype(np.float16) if own.dtype is dtypes.float16 else own.dtype.storage
-    return {"shape": tuple(own.shape), "typestr": dtype.str, "version": 3,
+    kind = _VOID if own.dtype is dtypes.bfloat16 else (
+        np.dtype(np.float16) if own.dtype is dtypes.float16 else own.dtype.storage).str
+    return {"shape": tuple(own.shape), "typestr": kind, "version": 3,
             "data": (t.data_ptr() if own.numel else 0, False),
             "strides": None if own.contiguous else tuple([s * size for s in own.strides]),
             "stream": machine().stream or _DEFAULT_STREAM}
@@ -181,6 +192,8 @@ def from_interface(owner, place) -> Tensor:
 
 
 def _known(typestr: str) -> dtypes.dtype:
+    if typestr == _VOID:
+        return dtypes.bfloat16
     found = np.dtype(typestr)
     if not found.isnative:
         raise TypeError(f"elements in another byte order: {typestr}")

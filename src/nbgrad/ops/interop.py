@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from nbgrad import printing
+from nbgrad.devices import CPU
+from nbgrad.kernels.backend import resolve
 from nbgrad.ops import create, foreign
 from nbgrad.tensor import Tensor
 
@@ -102,8 +104,8 @@ def dlpack(self: Tensor, *, stream=None, max_version=None, dl_device=None, copy=
     """A DLPack capsule over the tensor's memory, for `from_dlpack` of another library.
 
     Args:
-        stream: of a tensor on a CUDA device: the consumer's stream, 1 for the default one, -1 for
-            none that would have to wait.
+        stream: of a tensor on a CUDA device: the consumer's stream, None or 1 for the default one, 2
+            for the default one of this thread, -1 for none that would have to wait.
 
     Raises:
         BufferError: the tensor requires grad.
@@ -128,22 +130,42 @@ def _from_cuda(t: Tensor, stream, max_version, dl_device, copy):
     return dlpack(t.cpu(), max_version=max_version, dl_device=dl_device)
 
 
-def from_dlpack(ext_tensor) -> Tensor:
+def from_dlpack(ext_tensor, *, device=None, copy: bool | None = None) -> Tensor:
     """A tensor over the memory of an object with `__dlpack__`, or of a capsule that one made.
 
     Such an object is a NumPy array, or PyTorch's or CuPy's on a CUDA device.
 
+    Args:
+        device: where the tensor is to be; where the object is, if nothing is said.
+        copy: True for memory of its own, False for none.
+
     Raises:
-        ValueError: its strides are negative.
+        ValueError: its strides are negative, or it had to be copied and `copy` is False.
         BufferError: it is on no device that nbgrad uses.
     """
-    if isinstance(ext_tensor, Tensor):
-        return ext_tensor.detach()
     if foreign.is_capsule(ext_tensor):
+        if device is not None or copy is not None:
+            raise AssertionError("device and copy kwargs not supported when ext_tensor is already a "
+                                 "DLPack capsule.")
         ext_tensor = foreign.Unwrapped(ext_tensor)
-    if ext_tensor.__dlpack_device__()[0] == foreign.CUDA:
-        return foreign.from_dlpack(ext_tensor)
-    return create.from_numpy(np.from_dlpack(ext_tensor))
+    if not hasattr(ext_tensor, "__dlpack__"):
+        raise RuntimeError(f"from_dlpack: a capsule or an object with __dlpack__ is wanted, not "
+                           f"{type(ext_tensor).__name__}")
+    place = None if device is None else resolve(device)
+    there = ext_tensor.__dlpack_device__()
+    moves = place is not None and (place is not CPU) != (there[0] == foreign.CUDA)
+    if moves and copy is False:
+        raise ValueError(f"cannot move DLPack tensor from device {tuple(there)} to {place} without "
+                         "copying. Set copy=None or copy=True.")
+    if isinstance(ext_tensor, Tensor):
+        made = ext_tensor.detach()
+        made = made.clone() if copy and not moves else made
+    elif there[0] == foreign.CUDA:
+        made = foreign.from_dlpack(ext_tensor, copy and not moves)
+    else:
+        array = np.from_dlpack(ext_tensor)
+        made = create.from_numpy(array.copy() if copy and not moves else array)
+    return made.to(place) if moves else made
 
 
 def repr_html(self: Tensor) -> str:
@@ -163,6 +185,6 @@ METHODS = {
     "__array_ufunc__": array_ufunc, "__array_function__": array_function, "__dlpack__": dlpack,
     "__dlpack_device__": lambda self: (foreign.CUDA, 0) if self.is_cuda else (1, 0),
     "__cuda_array_interface__": property(foreign.interface), "_repr_html_": repr_html,
-    "share_memory_": lambda self: self,
+    "share_memory_": lambda self: self, "is_cpu": property(lambda self: not self.is_cuda),
 }
 PACKAGE_ONLY = {"from_dlpack": from_dlpack}

@@ -16,7 +16,7 @@ from nbgrad.kernels.backend import Twins
 from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.tensor import Tensor
 
-copied = Twins("layouts").copied
+copied, indices = Twins("layouts").copied, Twins("index").indices
 #: What index arrays are: of the host, and of a device.
 ARRAYS = (np.ndarray, DeviceArray)
 
@@ -82,7 +82,7 @@ def index_array(t: Tensor) -> Any:
         return copied(t._array())
     if own.category == 2 or (own not in (dtypes.int64, dtypes.int32) and t._layout.shape):
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-    return copied(t._array(), np.int64)
+    return indices(t._array())
 
 
 def _from_sequence(p) -> np.ndarray:

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any
 
 from nbgrad.engine.mode import no_grad
-from nbgrad.kernels.cuda.array import OnHost
+from nbgrad.kernels.cuda.array import Mixed, OnHost
 from nbgrad.kernels.layout import common
 from nbgrad.ops.arguments import checked, refuse_wrong
 from nbgrad.ops.elementwise import refuse_cast
@@ -42,7 +42,7 @@ def flexible(name: str, function: Callable, into: bool = False, first: bool = Fa
                 more.setdefault("dtype", out.dtype)
             return _computed_into(name, out, run, args, more)
         except Exception as error:
-            if isinstance(error, (AttributeError, OnHost)):  # an array of the host beside a device's
+            if isinstance(error, (Mixed, OnHost)):
                 common(*[v._layout for v in (*args, *more.values()) if isinstance(v, Tensor)])
             refuse_wrong(name, function, args, more)
             raise

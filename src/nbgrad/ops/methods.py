@@ -174,7 +174,7 @@ def _cast(dtype):
 def _type(self: Tensor, dtype=None):
     """The name of the tensor's type, or the tensor as another dtype."""
     if dtype is None:
-        return f"torch.{self.dtype.legacy}Tensor"
+        return f"torch.{'cuda.' * self.is_cuda}{self.dtype.legacy}Tensor"
     named = {f"torch.{d.legacy}Tensor": d for d in dtypes.ALL}
     if isinstance(dtype, str) and dtype not in named:
         raise ValueError(f"invalid type: '{dtype}'")

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from nbgrad.dtypes import float32, float64
 from nbgrad.engine import backward as engine
 from nbgrad.engine.mode import no_grad, state
 from nbgrad.engine.node import Node
 from nbgrad.kernels.backend import Twins
-from nbgrad.kernels.memory import empty, zeros
 from nbgrad.ops.apply import apply
-from nbgrad.ops.create import from_numpy, zeros_like
+from nbgrad.ops.create import zeros_like
 from nbgrad.ops.family import needs, optional, present, saved
 from nbgrad.ops.matmul import linear, matmul
 from nbgrad.ops.op import Op, wrap
@@ -98,31 +95,13 @@ class Layer(Op):
         return x, w, u, tuple(rest[:self.states]), *(rest[self.states:] or (None, None))
 
     def run(self, inputs, attrs):
-        mode, back, sizes = attrs
-        x, w, u, start, bias, hidden_bias = self.parts(inputs)
-        length, (n, width), dtype = len(sizes), start[0]._layout.shape, x._layout.dtype.np
-        make = empty if sizes[-1] == n else zeros
-        h = make((length + 1, n, width), dtype)
-        e = make((length + 1, n, width) if mode in ("GRU", "LSTM") else (0,), dtype)
+        x, w, u, start, bias, rest = self.parts(inputs)
         if bias is not None:
-            own, hidden = bias._array(), hidden_bias._array()
-            total = own + hidden
-            if mode == "GRU":
-                total[2 * width:], e[...] = own[2 * width:], hidden[2 * width:]
-            bias = from_numpy(total)
-        elif mode == "GRU":
-            e.fill(0)
-        ends = length  # slots, or slots and rows
-        if make is zeros:
-            ends = np.searchsorted(-np.array(sizes), -np.arange(n)), np.arange(n)
-        first, last = (ends, 0) if back else (0, ends)
-        for states, t in zip((h, e), start):
-            states[first] = t._array()
+            total, rest = kernels.biases(bias._array(), rest._array(), attrs[0])
+            bias = wrap(total)
         with no_grad():
             a = linear(x, w, bias)._array()
-        kernels.forward(mode, a, np.ascontiguousarray(u._array()), e, h, back, sizes)
-        found = [states[last].copy() for states, _ in zip((h, e), start)]
-        return wrap((h[:-1] if back else h[1:], *found, a, e, h))
+        return wrap(kernels.forward(a, u._array(), [t._array() for t in start], rest, *attrs))
 
     def saves(self, needs, attrs):
         return (*range(len(needs)), -1, 2 - self.outputs, 1 - self.outputs, -self.outputs)
@@ -167,18 +146,10 @@ class LayerBackward(Op):
     name = "RnnLayerBackward"
 
     def run(self, inputs, attrs):
-        mode, back, sizes, given = attrs
+        *how, given = attrs
         *grads, u, a, e, h = [t._array() for t in inputs]
-        shape = h[1:].shape
-        gy, *ends = [np.zeros(shape if k == 0 else shape[1:], h.dtype) if g is None else g
-                     for k, g in enumerate(optional(grads, given))]
-        ends = [g.copy() for g in ends]
-        make = empty if sizes[-1] == shape[1] else zeros
-        ga = make(a.shape, a.dtype)
-        gb = make(a.shape, a.dtype) if mode == "GRU" else ga
-        kernels.backward(mode, np.ascontiguousarray(gy), ends[0], ends[-1],
-                         np.ascontiguousarray(u), a, e, h, ga, gb, back, sizes)
-        return wrap((ga, gb, *ends))
+        gy, *ends = optional(grads, given)
+        return wrap(kernels.backward(a, u, e, h, gy, ends, *how))
 
 
 _LAYERS, LAYER_BACKWARD = {n: Layer(n) for n in (1, 2)}, LayerBackward()

@@ -53,7 +53,7 @@ class Resample(Op):
     name = "Upsample"
 
     def forward(self, x, axis, taps):
-        return kernels.gather(x, axis, taps.places, taps.weights)
+        return kernels.gather(x, axis, taps)
 
     def backward(self, node, grad):
         axis, taps = node.attrs

@@ -202,13 +202,13 @@ class ScatterReduce(Change):
 def _identity(how: str, dtype: np.dtype):
     """What changes nothing when joined to a number."""
     if how in ("sum", "mean", "prod"):
-        return np.array(how == "prod", dtype)
+        return int(how == "prod")
     if dtype.kind == "f":
-        return np.array(-np.inf if how == "amax" else np.inf, dtype)
+        return -np.inf if how == "amax" else np.inf
     if dtype == np.bool_:
-        return np.array(how == "amin")
+        return how == "amin"
     bounds = np.iinfo(dtype)
-    return np.array(bounds.min if how == "amax" else bounds.max, dtype)
+    return bounds.min if how == "amax" else bounds.max
 
 
 def _counts(like: Tensor, d: int, idx: Tensor, include: bool) -> Tensor:

@@ -8,7 +8,6 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.kernels.backend import Twins
-from nbgrad.kernels.cpu.search import runs
 from nbgrad.ops.op import wrap
 from nbgrad.ops.scatter import gather
 from nbgrad.ops.shape import axis
@@ -105,11 +104,9 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
         tensor([1, 3])
     """
     if dim is not None:
-        d = axis(input, dim)
-        x = input.detach().cpu()._array()
-        values, inverse, counts = np.unique(x, return_inverse=True, return_counts=True, axis=d)
-        return _chosen(input, (values, inverse.reshape(-1), counts), return_inverse, return_counts)
-    x = input._array()
+        found = kernels.distinct_parts(_numbers(input), _parts(input, dim))
+        return _chosen(input, found, return_inverse, return_counts)
+    x = _numbers(input)
     values, inverse, counts = kernels.distinct(layouts.contiguous(x).reshape(-1))
     return _chosen(input, (values, inverse.reshape(x.shape), counts), return_inverse, return_counts)
 
@@ -117,28 +114,40 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False,
                        dim: int | None = None):
     """The entries, or the parts along `dim`, that differ from the one before."""
-    if dim is None:
-        x = input._array()
-        values, inverse, counts = kernels.consecutive(layouts.contiguous(x).reshape(-1))
-        return _chosen(input, (values, inverse.reshape(x.shape), counts), return_inverse, return_counts)
+    if dim is not None:
+        found = kernels.consecutive_parts(_numbers(input), _parts(input, dim))
+        return _chosen(input, found, return_inverse, return_counts)
+    x = _numbers(input)
+    values, inverse, counts = kernels.consecutive(layouts.contiguous(x).reshape(-1))
+    return _chosen(input, (values, inverse.reshape(x.shape), counts), return_inverse, return_counts)
+
+
+def _parts(input: Tensor, dim: int) -> int:
+    """The axis along which the parts of a tensor are told apart."""
+    own = input._layout.shape
+    if not own:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     d = axis(input, dim)
-    lines = np.moveaxis(np.atleast_1d(input.detach().cpu()._array()), d, 0)
-    differ = (lines[1:] != lines[:-1]).any(tuple(range(1, lines.ndim)))
-    starts, inverse, counts = runs(differ, len(lines))
-    values = np.moveaxis(lines[starts], 0, d)
-    return _chosen(input, (values, inverse, counts), return_inverse, return_counts)
+    if 0 in own[:d] + own[d + 1:]:
+        raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot "
+                           "be applied")
+    return d
 
 
 def _chosen(input: Tensor, found, return_inverse: bool, return_counts: bool):
-    """What is asked for of values, inverse and counts, where the input lies."""
+    """What is asked for of values, inverse and counts."""
     values, inverse, counts = found
-    chosen = [wrap(values)]
+    chosen = [wrap(values).to(input.dtype)]
     if return_inverse:
         chosen.append(wrap(layouts.cast(inverse, np.int64)))
     if return_counts:
         chosen.append(wrap(layouts.cast(counts, np.int64)))
-    chosen = [t.to(input.device) for t in chosen]
     return chosen[0] if len(chosen) == 1 else tuple(chosen)
+
+
+def _numbers(input: Tensor):
+    """The entries as an array; of 16-bit floats as float32."""
+    return (input.float() if input._layout.dtype.half else input)._array()
 
 
 FUNCTIONS = {"unique": unique, "unique_consecutive": unique_consecutive}

@@ -12,7 +12,7 @@ from nbgrad.ops.pool import GATHER, check_not_empty, line, numbers, stride_of, u
 from nbgrad.ops.shape import squeeze, unsqueeze
 from nbgrad.tensor import Tensor
 
-kernels = Twins("pool")
+kernels, first_out_of_range = Twins("pool"), Twins("index").first_out_of_range
 
 
 class MaxUnpool(Op):
@@ -84,8 +84,8 @@ def _max_unpool(rank: int, x: Tensor, indices: Tensor, kernel, stride, padding, 
 
 
 def _check_places(indices: Tensor, size: tuple[int, ...]) -> None:
-    places = indices._values()
-    if places.size:
+    if first_out_of_range(indices._stored(), 0, prod(size)) >= 0:
+        places = indices._values()
         for found in (int(places.min()), int(places.max())):
             if not 0 <= found < prod(size):
                 raise RuntimeError(f"Found an invalid max index: {found} (output volumes are of "

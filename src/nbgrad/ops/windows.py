@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from nbgrad.devices import CPU
 from nbgrad.dtypes import dtype as DType
+from nbgrad.kernels.cuda.bounds import expose
 from nbgrad.kernels.layout import layout
 from nbgrad.ops.apply import view
 from nbgrad.ops.dims import sizes, whole
@@ -36,6 +38,8 @@ def view_dtype(t: Tensor, dtype: DType) -> Tensor:
         strides, offset = [s // more for s in strides[:-1]] + [1], offset // more
     size = t._data.nbytes // dtype.itemsize * dtype.itemsize
     data = t._data.view(np.uint8)[:size].view(dtype.storage)
+    if own.device is not CPU and 2 in (dtype.category, own.dtype.category):
+        expose(t._data)  # optimizers write to floats, and tell nobody
     made = Tensor(data, layout(dtype, tuple(shape), tuple(strides), offset,
                                t._layout.device))
     made._counter = t._count()

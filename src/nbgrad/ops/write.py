@@ -10,6 +10,7 @@ from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.elementwise import TABLE
 from nbgrad.kernels import memory
 from nbgrad.kernels.backend import resolve
+from nbgrad.kernels.cuda.bounds import hand_on
 from nbgrad.kernels.layout import broadcast_shapes, layout
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.axis_order import in_rows
@@ -88,10 +89,17 @@ def to(input: Tensor, *args, dtype=None, device=None, non_blocking: bool = False
     if rows and not input._layout.contiguous:
         input, copy = apply(CONTIGUOUS, (input,)), False
     if target is not input._layout.dtype:
-        input, copy = apply(CASTS[target], (input,)), False
+        input, copy = _cast(input, target), False
     if place is not input._layout.device:
         return apply(TO_DEVICE, (input,), (place, not non_blocking))
     return OPS["clone"].one(input) if copy else input
+
+
+def _cast(t: Tensor, dtype: DType) -> Tensor:
+    made = apply(CASTS[dtype], (t,))
+    if made._layout.device is not CPU and dtype is dtypes.int64 and t._layout.dtype.category == 1:
+        hand_on(made._data, t._data)
+    return made
 
 
 def cpu(input: Tensor, memory_format=None) -> Tensor:
@@ -101,6 +109,8 @@ def cpu(input: Tensor, memory_format=None) -> Tensor:
 
 def cuda(input: Tensor, device=None, non_blocking: bool = False, memory_format=None) -> Tensor:
     """The tensor on a CUDA device; itself if it is there."""
+    if device is not None and devices.device(device).type != "cuda":
+        raise RuntimeError("Invalid device, must be cuda device")
     return to(input, device="cuda" if device is None else device, non_blocking=non_blocking,
               memory_format=memory_format)
 
@@ -126,7 +136,7 @@ class Copy(Op):
             same = (own.dtype, own.shape) == (other.dtype, other.shape)
             if same and own.contiguous and other.contiguous:
                 return _move(target, source, wait)
-            source = TO_DEVICE.run((source,), (own.device, wait))
+            source = TO_DEVICE.run((source,), (own.device, wait or own.device is CPU))
         write(target._data, own, source)
 
     def backward(self, node, grad):

@@ -13,7 +13,7 @@ from nbgrad.autograd.api import backward
 from nbgrad.autograd.function import Function
 from nbgrad.autograd.graph import saved_tensors_hooks
 from nbgrad.devices import CPU
-from nbgrad.engine import provenance
+from nbgrad.engine import provenance, streams
 from nbgrad.engine.mode import enable_grad, no_grad, state
 from nbgrad.engine.node import Node
 from nbgrad.engine.saved import save, unpack
@@ -119,6 +119,7 @@ class _Call:
     def __init__(self, function: Callable, args: tuple, kwargs: dict[str, Any],
                  rng: Tensor | None, context: AbstractContextManager) -> None:
         self.function, self.kwargs, self.rng, self.context = function, kwargs, rng, context
+        self.stream = state.stream
         self.tensors = _Arguments(tuple(a for a in args if isinstance(a, Tensor)))
         self.args = [_TENSOR if isinstance(a, Tensor) else a for a in args]
 
@@ -127,7 +128,7 @@ class _Call:
         return [next(tensors) if a is _TENSOR else a for a in self.args]
 
     def __call__(self, args: list) -> None:
-        with _drawing_from(self.rng), self.context:
+        with _drawing_from(self.rng), streams.on(self.stream), self.context:
             self.function(*args, **self.kwargs)
 
 

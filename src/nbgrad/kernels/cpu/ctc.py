@@ -92,16 +92,17 @@ _forward = kernel(_forward_loop), parallel_kernel(_forward_loop)
 _backward = kernel(_backward_loop), parallel_kernel(_backward_loop)
 
 
-def ctc(logp, targets, starts, times, lengths, blank):
+def ctc(logp, targets, starts, times, lengths, blank, zero_infinity, most):
     """(loss, alpha): minus the log-probability of each target [N], and alpha for `ctc_backward`.
 
-    targets are the labels of all samples in one vector, those of sample n from starts[n] on.
+    targets are the labels of all samples in one vector, those of sample n from starts[n] on; `most`
+    is the largest of their lengths.
     """
     logp = np.ascontiguousarray(logp)
-    n, most = logp.shape[1], int(lengths.max(initial=0))
-    alpha = memory.empty((n, logp.shape[0], FRONT + 2 * most + 1), np.float64)
+    alpha = memory.empty((logp.shape[1], logp.shape[0], FRONT + 2 * most + 1), np.float64)
     _forward[use_threads(8 * alpha.size)](logp, targets, starts, times, lengths, blank, alpha)
-    return _losses(alpha, times, lengths).astype(logp.dtype), alpha
+    loss = _losses(alpha, times, lengths).astype(logp.dtype)
+    return np.where(np.isinf(loss), 0, loss) if zero_infinity else loss, alpha
 
 
 def ctc_backward(g, logp, targets, starts, times, lengths, blank, alpha, zero_infinity):

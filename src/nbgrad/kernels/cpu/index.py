@@ -17,6 +17,7 @@ from nbgrad.kernels.cpu.index_rows import reduce_rows as reduce_rows
 from nbgrad.kernels.cpu.index_rows import take_rows as take_rows
 from nbgrad.kernels.cpu.places import columns as columns
 from nbgrad.kernels.cpu.places import first_out_of_range as first_out_of_range
+from nbgrad.kernels.cpu.places import indices as indices
 from nbgrad.kernels.cpu.places import joint_places as joint_places
 from nbgrad.kernels.cpu.places import nonzero as nonzero
 from nbgrad.kernels.cpu.places import settle as settle

@@ -6,6 +6,7 @@ import numpy as np
 from numba import types
 
 from nbgrad.kernels import memory
+from nbgrad.kernels.cpu.layouts import copied
 from nbgrad.kernels.launch import entry_point
 from nbgrad.kernels.options import kernel, parallel_kernel, prange, use_threads
 
@@ -24,6 +25,18 @@ def _first_outside(idx, low, high):
                 if part[i] < low or part[i] >= high:
                     return start + i
     return -1
+
+
+@kernel
+def _extent(x):
+    low = high = x[0]
+    for i in range(x.size):
+        low, high = min(low, x[i]), max(high, x[i])
+    second, last = high, low
+    for i in range(x.size):
+        second = min(second, x[i] if x[i] != low else high)
+        last = max(last, x[i] if x[i] != high else low)
+    return np.int64(low), np.int64(second), np.int64(last), np.int64(high)
 
 
 @kernel
@@ -122,6 +135,20 @@ def settle(idx, n):
 def first_out_of_range(idx, low, high):
     """Flat position of the first index that is not in [low, high), or -1."""
     return _first_outside(np.ascontiguousarray(idx).reshape(-1), low, high)
+
+
+def extent(x):
+    """The lowest, the lowest but for that, the highest but one and the highest of integers.
+
+    Where all are equal, the second is larger than any number and the third smaller.
+    """
+    low, second, last, high = _extent(np.ascontiguousarray(x).reshape(-1))
+    return (low, second, last, high) if low != high else (low, 1 << 63, -1 << 63, high)
+
+
+def indices(x):
+    """A copy as int64, for `settle` to write to."""
+    return copied(x, np.int64)
 
 
 def nonzero(mask):

@@ -30,7 +30,7 @@ from nbgrad.kernels.cpu.simd import (
     wide_vectors,
 )
 from nbgrad.kernels.cpu.tasks import each, launch
-from nbgrad.kernels.memory import empty
+from nbgrad.kernels.memory import empty, zeros
 from nbgrad.kernels.options import folded, get_num_threads, inline, kernel, use_threads
 
 #: Terms of the sums that are taken at a time: a panel of so many rows stays in the first cache.
@@ -323,27 +323,62 @@ def _run(run, steps, w, back, sizes, panels, per, a, arrays):
            np.array(sizes), panels, *[x.reshape(-1) for x in arrays])
 
 
-def forward(mode, a, w, e, h, back, sizes):
-    """Run a layer: a (L, N, gates * H), e and h are as above, their first slot filled; in place.
+def biases(own, hidden, mode):
+    """(what is added to the gates, what to the states' part of GRU's last gate) of two biases."""
+    if mode != "GRU":
+        return own + hidden, None
+    common, total = own.size // 3 * 2, own.copy()
+    total[:common] += hidden[:common]
+    return total, hidden[common:]
+
+
+def forward(a, w, start, bias, mode, back, sizes):
+    """(outputs (L, N, H), each of the last states, a, e, h) of a layer.
 
     Args:
-        mode: RNN_TANH, RNN_RELU, GRU or LSTM.
+        a: the input's part of the gates' sums (L, N, gates * H), with biases; then the gates.
         w: weights (gates * H, H).
-        e: for GRU filled with the bias.
+        start: the states to start from, one or two of (N, H).
+        bias: GRU's, of the last gate's part by the state, (H,), or None.
+        mode: RNN_TANH, RNN_RELU, GRU or LSTM.
         back: whether it runs from the end to the start; sequences start in the slot of their length.
         sizes: how many sequences have each step.
     """
     run, _, gates = _KERNELS[mode]
-    width = w.shape[1]
+    length, (n, width) = len(sizes), start[0].shape
+    make = empty if sizes[-1] == n else zeros
+    h = make((length + 1, n, width), a.dtype)
+    e = make((length + 1, n, width) if mode in ("GRU", "LSTM") else (0,), a.dtype)
+    if mode == "GRU":
+        e[...] = 0 if bias is None else bias
+    ends = length  # slots, or slots and rows
+    if make is zeros:
+        ends = np.searchsorted(-np.array(sizes), -np.arange(n)), np.arange(n)
+    first, last = (ends, 0) if back else (0, ends)
+    for states, own in zip((h, e), start):
+        states[first] = own
+    w = np.ascontiguousarray(w)
     panels, per = _packed(w, gates, width, width, width, 1)
-    _run(run, a.shape[0], w, back, sizes, panels, per, a, (a, e, h))
+    _run(run, length, w, back, sizes, panels, per, a, (a, e, h))
+    found = [states[last].copy() for states, _ in zip((h, e), start)]
+    return h[:-1] if back else h[1:], *found, a, e, h
 
 
-def backward(mode, gy, gh, gc, w, a, e, h, ga, gb, back, sizes):
-    """Fill ga and gb, both of a's shape, for gy (L, N, H); of LSTM and RNN they are one array.
+def backward(a, w, e, h, gy, ends, mode, back, sizes):
+    """(ga, gb, the gradients to each of the states to start from): both of a's shape, see above.
 
-    gh and gc (N, H), to the last states, become the gradients to the first ones.
+    gy (L, N, H), to the outputs, and `ends` (N, H), to the last states, may be None. Of LSTM and RNN
+    ga and gb are one array.
     """
     _, run, _ = _KERNELS[mode]
+    shape = h[1:].shape
+    gy = zeros(shape, h.dtype) if gy is None else np.ascontiguousarray(gy)
+    ends = [np.zeros(shape[1:], h.dtype) if g is None else g.copy() for g in ends]
+    make = empty if sizes[-1] == shape[1] else zeros
+    ga = make(a.shape, a.dtype)
+    gb = make(a.shape, a.dtype) if mode == "GRU" else ga
+    w = np.ascontiguousarray(w)
     panels, per = _packed(w, 1, w.shape[1], w.shape[0], 1, w.shape[1])
-    _run(run, a.shape[0] + 1, w, back, sizes, panels, per, a, (gy, gh, gc, a, e, h, ga, gb))
+    _run(run, len(sizes) + 1, w, back, sizes, panels, per, a,
+         (gy, ends[0], ends[-1], a, e, h, ga, gb))
+    return ga, gb, *ends

@@ -63,8 +63,13 @@ def _several(places, weights, length, times):
     return places.reshape(len(places), -1), np.tile(weights, times)
 
 
-def gather(x, axis, places, weights):
-    """Along `axis`, the sums over t of weights[t, i] * x[places[t, i]]; a place of -1 is none."""
+def gather(x, axis, table):
+    """Along `axis`, the sums over t of weights[t, i] * x[places[t, i]]; a place of -1 is none.
+
+    Args:
+        table: with `places` and `weights`, arrays (taps, results) of the host.
+    """
+    places, weights = table.places, table.weights
     taps, results = places.shape
     shape = (*x.shape[:axis], results, *x.shape[axis + 1:])
     out = memory.empty(shape, x.dtype)

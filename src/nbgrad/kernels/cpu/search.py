@@ -59,6 +59,19 @@ def consecutive(x):
     return x[starts], ranks, counts
 
 
+def consecutive_parts(x, d):
+    """As `consecutive` for the parts of an array along axis d."""
+    lines = np.moveaxis(x, d, 0)
+    starts, ranks, counts = runs((lines[1:] != lines[:-1]).any(tuple(range(1, x.ndim))), len(lines))
+    return np.moveaxis(lines[starts], 0, d), ranks, counts
+
+
+def distinct_parts(x, d):
+    """As `distinct` for the parts of an array along axis d."""
+    values, inverse, counts = np.unique(x, return_inverse=True, return_counts=True, axis=d)
+    return values, inverse.reshape(-1), counts
+
+
 def distinct(x):
     """(the distinct entries of a vector in order, each entry's place among them, how often each is)."""
     values, places = (a.reshape(-1) for a in sort(np.ascontiguousarray(x).reshape(1, -1), False))

@@ -38,10 +38,11 @@ class Piece:
 class Block:
     """A piece lent to the arrays that lie in it."""
 
-    __slots__ = ("piece", "ptr", "used_by")
+    __slots__ = ("bounds", "piece", "ptr", "used_by")
 
     def __init__(self, piece: Piece) -> None:
         self.piece, self.ptr = piece, piece.ptr
+        self.bounds: dict | None = None  # of the integers that lie there: see bounds.py
         self.used_by: frozenset[int] = frozenset()  # streams other than its own
 
     def __del__(self) -> None:

@@ -17,6 +17,21 @@ class OnHost(NotImplementedError):
         super().__init__(f"{what} has no CUDA kernel: move the tensors with .cpu() first")
 
 
+class Mixed(NotImplementedError):
+    """A kernel of a device met an array of the host; `apply` then moves numbers of the host there."""
+
+    def __init__(self) -> None:
+        super().__init__("Expected all tensors to be on the same device, but found at least two "
+                         "devices, cuda:0 and cpu!")
+
+
+def refuse_host(args: tuple) -> None:
+    """Refuse arrays of the host among the arguments of what runs on a device."""
+    for a in args:
+        if isinstance(a, np.ndarray):
+            raise Mixed
+
+
 class DeviceArray(NDArrayOperatorsMixin):
     """A window on memory of a device, as a NumPy array is one on memory of the host.
 

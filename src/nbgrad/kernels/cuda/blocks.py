@@ -40,6 +40,26 @@ def vote(yes):
     return np.uint32(cuda.ballot_sync(np.uint32(0xFFFFFFFF), yes))
 
 
+@inline
+def before(value, sums, tid):
+    """The sum of the int32 values of the threads of the block before this one; `sums`: of each warp."""
+    found, own, lane = np.int32(0), np.int32(value), np.uint32(tid % WARP)
+    lanes = 1
+    while lanes < WARP:
+        other = np.int32(exchange(own, lanes))
+        if lane & lanes:
+            found = np.int32(found + other)
+        own = np.int32(own + other)
+        lanes *= 2
+    if lane == 0:
+        sums[np.uint32(tid // WARP)] = own
+    cuda.syncthreads()
+    for w in range(WARPS):
+        if w < tid // WARP:
+            found = np.int32(found + sums[w])
+    return found
+
+
 @cache
 def total_of(group: int):
     """A function of (value, scratch, thread): the sum over the threads of a group, for each of them.

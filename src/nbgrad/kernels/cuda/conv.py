@@ -175,7 +175,7 @@ def _spec(storage: str, guards: int, in_sum: bool, a_along: bool, bias: bool, fa
         own.append((f"y{k}", tabled[2 + k][0]))
         go.append((f"v{k}", tabled[2 + k][1]))
     inside = " and ".join(f"u32({{y{k}}} + {{v{k}}}) < size{k}" for k in range(guards))
-    value = "b[index({at} + {go})]" + (f" if {inside} else zero" if guards else "")
+    value = "b[index({at} + {go}) if {there} else index(0)]" if guards else "b[index({at} + {go})]"
     a_image = "{0} // places * a_image + " if in_sum else ""
     a = Operand(a_along, (("at", "index(a_z + {0} * a_row)"),),
                 (("go", f"index({a_image}{tabled[1][1]})"),), "a[index({at} + {go})]")
@@ -187,7 +187,7 @@ def _spec(storage: str, guards: int, in_sum: bool, a_along: bool, bias: bool, fa
         ("g, s = index(z % groups), index(z // groups)",
          "a_z, b_z = index(g * a_group), index(g * b_group)", "o_z = index(g * o_group + s * o_part)",
          "first = u32(s * slab)", "depth = u32(min(slab, k - first))"),
-        a, Operand(in_sum, tuple(own), tuple(go), value),
+        a, Operand(in_sum, tuple(own), tuple(go), value, inside),
         (("to", f"index({out_image}{tabled[1][0]})"),), "index(o_z + {i} * o_row + {to})",
         "{c} + bias[index(g * m + {i})]" if bias else "{c}", far)
 
@@ -368,7 +368,7 @@ def conv2d(x, w, bias, stride, padding, dilation, groups):
     if 0 in shape:
         return empty(shape, x.dtype)
     rules = _rules(x.shape, stride, padding, dilation, groups)
-    if w.size == 0:
+    if w.size == 0 or x.size == 0:
         return _only_bias(shape, bias, x.dtype)
     return _convolve(_forward, (x.shape, w.shape, size), rules, shape, w, x, bias)
 

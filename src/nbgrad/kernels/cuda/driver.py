@@ -18,6 +18,7 @@ import numpy as np
 from nbgrad import config
 from nbgrad.errors import OutOfMemoryError
 from nbgrad.kernels import cache as disk
+from nbgrad.kernels.cuda.array import refuse_host
 
 
 class _Thread(threading.local):
@@ -28,11 +29,21 @@ class _Thread(threading.local):
         self.stream = 0
 
 
+class _Forked:
+    """The same in a forked process, which may not use what its parent has opened."""
+
+    def _refuse(self, *value):
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA with "
+                           "multiprocessing, you must use the 'spawn' start method")
+
+    stream = property(_refuse, _refuse)
+
+
 class Driver:
     """The first CUDA device, its memory and its streams; calls are the driver's, checked."""
 
     def __init__(self) -> None:
-        self._mine = _Thread(lambda: None)
+        self._mine: _Thread | _Forked = _Thread(lambda: None)
         self._ready = False
         self._lock = threading.Lock()
 
@@ -50,11 +61,7 @@ class Driver:
         self._mine.stream  # noqa: B018  a thread that has not used the device yet enters it
 
     def _forked(self) -> None:
-        def refuse() -> None:
-            raise RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA with "
-                               "multiprocessing, you must use the 'spawn' start method")
-
-        self._mine = _Thread(refuse)
+        self._mine = _Forked()
 
     def _open(self) -> None:
         try:
@@ -194,6 +201,7 @@ class Driver:
         self._do("StreamWaitEvent", stream, event, 0)
 
     def reached(self, event: int) -> bool:
+        self.check()
         (found,) = self._api.cuEventQuery(event)
         return self._reached("EventQuery", found)
 
@@ -265,9 +273,11 @@ def _packer(kinds: tuple[str, ...]):
     """A function that makes `pack(*args)`, written out for so many arrays and numbers."""
     names = [f"a{k}" for k in range(len(kinds))]
     fields = ", ".join(f"*{n}.fields" if k == "7q" else n for n, k in zip(names, kinds))
-    scope: dict = {}
+    scope: dict = {"refuse_host": refuse_host}
     exec(f"def make(pack, memory):\n    def run({', '.join(names)}):\n"
-         f"        pack(memory, 0, {fields})\n    return run\n", scope)
+         f"        try:\n            pack(memory, 0, {fields})\n"
+         f"        except AttributeError:\n            refuse_host(({', '.join(names)},))\n"
+         "            raise\n    return run\n", scope)
     return scope["make"]
 
 

@@ -15,6 +15,7 @@ from nbgrad.kernels.cuda.blocks import (
     slabs_for,
     sync,
 )
+from nbgrad.kernels.cuda.bounds import tell
 from nbgrad.kernels.cuda.layouts import contiguous
 from nbgrad.kernels.cuda.memory import empty
 from nbgrad.kernels.cuda.provider import cuda, inline, kernel, machine
@@ -166,7 +167,7 @@ def extremum(x, largest):
     Of equal entries the first counts; a NaN is beyond all numbers.
     """
     outer, n, inner = x.shape
-    found, places = contiguous(x), None
+    found, places, length = contiguous(x), None, n
     if not outer * inner:
         return empty((outer, inner), x.dtype), empty((outer, inner), np.int64)
     while True:
@@ -174,5 +175,5 @@ def extremum(x, largest):
         values, indices = (empty((outer, parts, inner), d) for d in (x.dtype, np.int64))
         run(found, indices if places is None else places, values, indices)
         if parts == 1:
-            return values.reshape(outer, inner), indices.reshape(outer, inner)
+            return values.reshape(outer, inner), tell(indices, 0, length - 1).reshape(outer, inner)
         found, places, n = values, indices, parts

@@ -13,15 +13,18 @@ from nbgrad import config
 from nbgrad.kernels.cpu.softmax import split
 from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.cuda.blocks import power
+from nbgrad.kernels.cuda.bounds import hand_on
 from nbgrad.kernels.cuda.layouts import changed, contiguous, crop, spread
-from nbgrad.kernels.cuda.memory import download, empty, zeros
+from nbgrad.kernels.cuda.memory import empty, zeros
 from nbgrad.kernels.cuda.places import (  # noqa: F401
     columns,
     first_out_of_range,
+    indices,
     joint_places,
     nonzero,
     nonzero_places,
     settle,
+    span,
     strided_places,
 )
 from nbgrad.kernels.cuda.provider import BLOCK, SIMULATED, blocks, cuda, inline, kernel, machine
@@ -188,7 +191,7 @@ def take_rows(x, idx):
     if y.size:
         width, source, to = _widened(inner, contiguous(x), y)
         _take_rows(source, contiguous(idx), to, n, idx.size, width)
-    return y
+    return hand_on(y, x)
 
 
 def _take_rows(x, idx, y, n, count, inner) -> None:
@@ -260,7 +263,7 @@ _ATOMIC = {"float32", "float64", "int32", "int64"}
 
 def gather(x, axis, idx):
     """As kernels.cpu.index."""
-    y = empty(idx.shape, x.dtype)
+    y = hand_on(empty(idx.shape, x.dtype), x)
     if not x.shape:
         x = x.window((1,), (1,), 0)
     shape = idx.shape or (1,)
@@ -359,18 +362,6 @@ def add_window(values, size, shape, strides, start):
 # How often
 
 
-@kernel
-def _span(x, found):
-    """found[0]: one more than the largest number; found[1]: how far the least lies below zero."""
-    high = np.int64(0)
-    low = np.int64(0)
-    for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-        high = max(high, np.int64(x[i]) + 1)
-        low = max(low, -np.int64(x[i]))
-    cuda.atomic.max(found, 0, high)
-    cuda.atomic.max(found, 1, low)
-
-
 # A block counts in its own memory if there are few numbers, of which each may be very frequent.
 
 
@@ -431,15 +422,6 @@ def _one_hot(idx, y, classes):
 @cache
 def _of_numbers(function, dtype, grid, *numbers):
     return machine.launcher(function, ((dtype, 1), (_I64, 1), *numbers))(grid, BLOCK)
-
-
-def span(x):
-    """As kernels.cpu.index."""
-    found = zeros(2, np.int64)
-    if x.size:
-        _of_numbers(_span, x.dtype, blocks(x.size))(contiguous(x), found)
-    high, low = download(found).tolist()
-    return -low, high - 1
 
 
 def count(x, least):

@@ -8,7 +8,7 @@ import numpy as np
 
 from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.cuda.memory import empty
-from nbgrad.kernels.cuda.provider import BLOCK, blocks, cuda, kernel, machine
+from nbgrad.kernels.cuda.provider import BLOCK, blocks, cuda, inline, kernel, machine
 
 #: Of floats by their size: all bits but the sign, and those of infinity.
 LIMITS = {4: (0x7FFFFFFF, 0x7F800000), 8: (0x7FFFFFFFFFFFFFFF, 0x7FF0000000000000)}
@@ -32,6 +32,30 @@ def _order(bits, keys, floats, down, nan_top, rest, infinite):
         if down and not (nan and nan_top):
             k = np.int64(-1) - k
         keys[i] = k
+
+
+@cache
+def key_of(number):
+    """A function of an entry's bits: an unsigned `number` that sorts as the entry does.
+
+    `sign` is the sign's bit, 0 where there is none, `ones` are all bits of an entry.
+    """
+    @inline
+    def key(bits, floats, down, sign, infinite, ones):
+        k, signed = number(bits), number(sign)
+        if floats:
+            size = number(k & number(~signed))
+            if size > number(infinite):
+                k = number(ones)
+            elif size == number(0):
+                k = signed
+            else:
+                k = number(~k) if k & signed else number(k | signed)
+        else:
+            k = number(k ^ signed)
+        return number(k ^ number(ones)) if down else k
+
+    return key
 
 
 @cache

@@ -11,6 +11,7 @@ from nbgrad.devices import gpu
 from nbgrad.formulas.elementwise import TABLE
 from nbgrad.kernels.cuda import memory
 from nbgrad.kernels.cuda.array import DeviceArray
+from nbgrad.kernels.cuda.bounds import hand_on
 from nbgrad.kernels.elementwise import Plan, Spec, plan
 from nbgrad.kernels.layout import expanded_strides, layout
 
@@ -24,7 +25,7 @@ def contiguous(x: DeviceArray) -> DeviceArray:
         return x
     made = memory.empty(x.shape, x.dtype)
     copy(made, x)
-    return made
+    return hand_on(made, x)
 
 
 def narrowed(x: DeviceArray, ranges) -> DeviceArray:
@@ -75,7 +76,10 @@ def copied(x: DeviceArray, dtype=None) -> DeviceArray:
 
 def cast(x: DeviceArray, dtype) -> DeviceArray:
     """The array in a dtype, itself where it has that."""
-    return x if x.dtype == dtype else copied(x, dtype)
+    if x.dtype == dtype:
+        return x
+    made = copied(x, dtype)
+    return hand_on(made, x) if made.dtype == np.int64 else made
 
 
 def write(x: DeviceArray, values: DeviceArray) -> None:

@@ -11,6 +11,8 @@ from nbgrad.kernels.source import Body, accesses, block, header, prelude, statem
 
 _IMPORTS = ("\nfrom nbgrad.kernels.cuda import maths as math\n"
             "from nbgrad.kernels.cuda.provider import BLOCK, cuda, kernel")
+#: What float32 rows take from kernels/cuda/single.
+SINGLE = ("exp", "exp2", "tanh", "log10", "tan", "sinh", "cosh", "atanh", "erfc", "lgamma")
 #: Elements that a thread loads before it computes: memory answers all at once.
 TOGETHER = 4
 
@@ -27,6 +29,8 @@ def rounding(body: Body) -> list[list[str]]:
 
     def spelled(line: str) -> str:
         line = re.sub(r"np\.(floor|ceil|trunc|rint)\(", rf"math.\1_{width}(", line)
+        if width == 32:
+            line = re.sub(rf"math\.({'|'.join(SINGLE)})\(", r"math.single.\1(", line)
         return re.sub(r"np\.(fmod|signbit)\(", r"math.\1(", line)
 
     return [[spelled(line) for line in lines] for lines in statements(body)]

@@ -15,6 +15,7 @@ from nbgrad.kernels.cuda import reductions
 from nbgrad.kernels.cuda.blocks import THREADS, WARPS, grid, group_for, largest_of, sync, total_of
 from nbgrad.kernels.cuda.layouts import contiguous
 from nbgrad.kernels.cuda.memory import empty, zeros
+from nbgrad.kernels.cuda.places import first_out_of_range
 from nbgrad.kernels.cuda.provider import cuda, inline, kernel, machine
 from nbgrad.kernels.cuda.softmax import EACH, growing, joined, width_for
 from nbgrad.kernels.layout import layout
@@ -319,6 +320,11 @@ def _reduced(loss, target, weight, ignore, weighted, reduction, dtype):
 def _losses(target, reduction, dtype):
     """Memory for the loss of each entry."""
     return empty(target.shape, dtype if reduction == "none" else _WIDE)
+
+
+def check_targets(target, n_classes, ignore_index):
+    """As kernels.cpu.loss."""
+    return first_out_of_range(target, 0, n_classes, ignore_index)
 
 
 def nll_loss(logp, target, weight, ignore_index, reduction):

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nbgrad.kernels.cuda import host
+from nbgrad.kernels.cuda import bounds, host
 from nbgrad.kernels.cuda.allocator import Allocator, Block
 from nbgrad.kernels.cuda.array import DeviceArray
 from nbgrad.kernels.cuda.provider import SIMULATED, machine
@@ -44,8 +44,13 @@ def copied(array: DeviceArray) -> DeviceArray:
 
 def upload(array: np.ndarray, wait: bool = True) -> DeviceArray:
     """A copy of a NumPy array on the device."""
-    made = empty(array.shape, array.dtype)
-    send(made, np.ascontiguousarray(array), wait)
+    made, array = empty(array.shape, array.dtype), np.ascontiguousarray(array)
+    if array.dtype.kind in "iu":
+        if not wait and host.pinned(array):  # it may be written to before it is read: see bounds.py
+            array, given = host.empty(array.shape, array.dtype), array
+            array[...] = given
+        bounds.tell_of(made, array)
+    send(made, array, wait)
     return made
 
 

@@ -5,8 +5,9 @@ from functools import cache
 
 import numpy as np
 
+from nbgrad.kernels.cuda import bounds
 from nbgrad.kernels.cuda.array import DeviceArray
-from nbgrad.kernels.cuda.blocks import THREADS, WARP, WARPS, total_of, vote
+from nbgrad.kernels.cuda.blocks import THREADS, WARP, WARPS, largest_of, total_of, vote
 from nbgrad.kernels.cuda.layouts import contiguous, copied
 from nbgrad.kernels.cuda.memory import download, empty, zeros
 from nbgrad.kernels.cuda.provider import BLOCK, MOST_BLOCKS, SIMULATED, blocks, cuda, kernel, machine
@@ -16,25 +17,45 @@ _I64 = np.dtype(np.int64)
 # Entries of a mask that a thread counts, and a block.
 EACH = 2 if SIMULATED else 16
 PART = THREADS * EACH
-_total = total_of(THREADS)
+_total, _largest = total_of(THREADS), largest_of(THREADS)
+_LARGEST = np.iinfo(np.int64).max
 
 
 @kernel
-def _first_outside(idx, found, low, high):
-    """found[0]: how far before the end the first index outside stands, 0 if there is none."""
+def _first_outside(idx, found, low, high, skip):
+    """found[0]: how far before the end the first index stands that is outside and not `skip`."""
     for i in range(cuda.grid(1), idx.size, cuda.gridsize(1)):
-        if idx[i] < low or idx[i] >= high:
+        if (idx[i] < low or idx[i] >= high) and idx[i] != skip:
             cuda.atomic.max(found, 0, np.int64(idx.size - i))
 
 
 @kernel
-def _settle(idx, found, n):
+def _extent(x, found, skip, skips):
+    """found[0]: one more than the largest number, or 0; found[1]: how far the least is below zero.
+
+    Numbers equal to `skip` do not count if it `skips`.
+    """
+    tops = cuda.shared.array(WARPS, np.int64)
+    tid = np.uint32(cuda.threadIdx.x)
+    high, low = np.int64(0), np.int64(0)
+    for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
+        v = np.int64(x[i])
+        if skips == 0 or v != skip:
+            high = max(high, min(v, _LARGEST - 1) + 1)
+            low = max(low, -max(v, -_LARGEST))
+    high = _largest(high, tops, tid)
+    low = _largest(low, tops, tid)
+    if tid == 0:
+        cuda.atomic.max(found, 0, high)
+        cuda.atomic.max(found, 1, low)
+
+
+@kernel
+def _from_start(idx, n):
+    """Indices that count from the end made to count from the start."""
     for i in range(cuda.grid(1), idx.size, cuda.gridsize(1)):
-        k = idx[i] + n if idx[i] < 0 else idx[i]
-        if 0 <= k < n:
-            idx[i] = k
-        else:
-            cuda.atomic.add(found, 0, np.int64(1))
+        if idx[i] < 0:
+            idx[i] += n
 
 
 @kernel
@@ -109,7 +130,8 @@ def _walked(places, step, size, stride, start):
         places[i] += start + i // step % size * stride
 
 
-_KERNELS = {"coordinates": (_coordinates, 2, 4), "onward": (_onward, 2, 1), "walked": (_walked, 1, 4)}
+_KERNELS = {"coordinates": (_coordinates, 2, 4), "onward": (_onward, 2, 1), "walked": (_walked, 1, 4),
+            "from start": (_from_start, 1, 1)}
 
 
 @cache
@@ -119,27 +141,58 @@ def _launch(name, grid):
 
 
 @cache
-def _checks(function, dtype, numbers, grid):
-    return machine.launcher(function, ((dtype, 1), (_I64, 1), *["int64"] * numbers))(grid, BLOCK)
+def _of_any(function, dtype, numbers, grid, threads=BLOCK):
+    return machine.launcher(function, ((dtype, 1), (_I64, 1), *["int64"] * numbers))(grid, threads)
 
 
-def first_out_of_range(idx, low, high):
-    """As kernels.cpu.places."""
-    if not idx.size:
+def span(x, skip=None):
+    """(lowest, highest) of integers that are not `skip`, but for 0 and -1 at least; this waits."""
+    found = zeros(2, np.int64)
+    if x.size:
+        _of_any(_extent, x.dtype, 2, blocks(x.size, 8 * THREADS), THREADS)(
+            contiguous(x), found, skip or 0, int(skip is not None))
+    high, low = download(found).tolist()
+    return -low, high - 1
+
+
+def all_inside(idx, low, high, skip=None) -> bool:
+    """Whether all integers but those equal to `skip` lie in [low, high)."""
+    if not idx.size or bounds.known(idx, low, high, skip):
+        return True
+    lowest, highest = span(idx, skip)
+    bounds.learn(idx, lowest, highest, skip)
+    return low <= lowest and highest < high
+
+
+def first_out_of_range(idx, low, high, skip=None):
+    """As kernels.cpu.places; those equal to `skip` are passed over."""
+    if all_inside(idx, low, high, skip):
         return -1
     found = zeros(1, np.int64)
-    _checks(_first_outside, idx.dtype, 2, blocks(idx.size))(contiguous(idx), found, low, high)
+    _of_any(_first_outside, idx.dtype, 3, blocks(idx.size))(
+        contiguous(idx), found, low, high, low if skip is None else skip)
     back = int(download(found)[0])
     return idx.size - back if back else -1
 
 
-def settle(idx, n):
+def indices(x):
     """As kernels.cpu.places."""
-    if not idx.size:
-        return 0
-    found = zeros(1, np.int64)
-    _checks(_settle, _I64, 1, blocks(idx.size))(idx, found, n)
-    return int(download(found)[0])
+    made = bounds.hand_on(copied(x, np.int64), x)
+    if x.size and made.block.bounds is None:
+        found = span(x)
+        bounds.learn(x, *found)
+        bounds.tell(made, *found)
+    return made
+
+
+def settle(idx, n):
+    """As kernels.cpu.places, but for the number of those outside."""
+    if not all_inside(idx, -n, n):
+        return idx.size
+    if idx.size and not bounds.known(idx, 0, n):
+        _launch("from start", blocks(idx.size))(idx, n)
+        bounds.tell(idx, 0, n - 1)
+    return 0
 
 
 @cache
@@ -161,7 +214,7 @@ def nonzero_places(x: DeviceArray) -> DeviceArray:
     places = empty(int(download(ends.part(parts - 1, parts))[0]), np.int64)
     if places.size:
         write(x, counts, ends, places)
-    return places
+    return bounds.tell(places, 0, x.size - 1)
 
 
 def nonzero(mask):

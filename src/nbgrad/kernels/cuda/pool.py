@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from nbgrad.kernels.cpu.pool import pool_output_size
+from nbgrad.kernels.cuda.bounds import tell
 from nbgrad.kernels.cuda.launch import launch
 from nbgrad.kernels.cuda.layouts import contiguous
 from nbgrad.kernels.cuda.memory import empty, upload, zeros
@@ -197,7 +198,7 @@ def _pool(x, rules):
         run = launch(_max, (b - a) * made, (x.dtype, x.dtype, _I64, _I32), ("int64",) * 6 + (kind,))
         run(flat.part(a * each, b * each), to.part(a * made, b * made), at.part(a * made, b * made),
             table, *volume, *windows, lowest)
-    return y, idx
+    return y, tell(idx, 0, each - 1)
 
 
 def max_pool(x, kernel, stride, padding, dilation, ceil_mode):

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from nbgrad.kernels.cuda.array import DeviceArray
-from nbgrad.kernels.cuda.blocks import THREADS, WARP, WARPS, exchange, meet, vote
+from nbgrad.kernels.cuda.blocks import THREADS, WARP, WARPS, before, meet, vote
 from nbgrad.kernels.cuda.memory import empty
 from nbgrad.kernels.cuda.provider import MOST_BLOCKS, SIMULATED, cuda, inline, kernel, machine
 from nbgrad.kernels.cuda.scan import cumsum
@@ -103,23 +103,10 @@ def _move(keys, places, ends, to_keys, to_places, n, tiles, shift, flip, first):
             count = counters[at]
             counters[at] = total
             total = np.int32(total + count)
-        before = np.int32(0)
-        lanes = 1
-        while lanes < WARP:
-            other = np.int32(exchange(total, lanes))
-            if lane & lanes:
-                before = np.int32(before + other)
-            total = np.int32(total + other)
-            lanes *= 2
-        if lane == 0:
-            sums[warp] = total
-        cuda.syncthreads()
-        for w in range(WARPS):
-            if w < warp:
-                before = np.int32(before + sums[w])
-        starts[tid] = before
+        smaller = before(total, sums, tid)
+        starts[tid] = smaller
         at = (row * DIGITS + tid) * tiles + tile
-        bases[tid] = (ends[np.uint64(at - 1)] if tid + tile > 0 else 0) - before
+        bases[tid] = (ends[np.uint64(at - 1)] if tid + tile > 0 else 0) - smaller
         cuda.syncthreads()
         for k in range(EACH):
             digit = _digit(some[k], shift, flip)

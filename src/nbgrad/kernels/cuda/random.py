@@ -22,6 +22,7 @@ from nbgrad.kernels.cpu.random import (
     unit_64,
 )
 from nbgrad.kernels.cuda import maths as math
+from nbgrad.kernels.cuda.bounds import tell
 from nbgrad.kernels.cuda.launch import launch
 from nbgrad.kernels.cuda.layouts import contiguous
 from nbgrad.kernels.cuda.memory import empty, zeros
@@ -380,6 +381,7 @@ def randint(y, low, high, seed, offset):
     limit = high - low
     kernel, each = (_randint, 2) if limit > FEW else (_small_randint, 4)
     _run(kernel, each, (y,), (low, signed(limit)), seed, offset)
+    tell(y, low, high - 1)
 
 
 def bernoulli(y, probability, seed, offset):
@@ -441,6 +443,7 @@ def permutation(y, seed, offset):
         places, steps = (a.reshape(-1) for a in ordered(swaps, max(n - 1, 1).bit_length()))
         launch(_link, n, (*one, *[_I32] * 3))(places, steps, before, last)
         launch(_follow, n, (*one, *one, _I32, _I32))(y, swaps.reshape(-1), before, last)
+        tell(y, 0, n - 1)
 
 
 def dropout(x, p, scale, seed, offset):

@@ -35,8 +35,13 @@ def _tables(places: bytes, weights: bytes, dtype):
             upload(np.frombuffer(weights).astype(dtype)))
 
 
-def gather(x, axis, places, weights):
-    """Along `axis`, the sums over t of weights[t, i] * x[places[t, i]]; a place of -1 is none."""
+def gather(x, axis, table):
+    """Along `axis`, the sums over t of weights[t, i] * x[places[t, i]]; a place of -1 is none.
+
+    Args:
+        table: with `places` and `weights`, arrays (taps, results) of the host.
+    """
+    places, weights = table.places, table.weights
     taps, results = places.shape
     out = empty((*x.shape[:axis], results, *x.shape[axis + 1:]), x.dtype)
     if out.size:

@@ -4,9 +4,12 @@ import ctypes
 import itertools
 import threading
 import time
+from collections import defaultdict, deque
+from collections.abc import Callable
 
 import numpy as np
 
+from nbgrad.kernels.cuda.array import refuse_host
 from nbgrad.kernels.cuda.threads import Vector, launch
 
 
@@ -15,11 +18,20 @@ class _Thread(threading.local):
 
 
 class Simulator:
-    """What driver.Driver does, without a GPU."""
+    """What driver.Driver does, without a GPU.
+
+    Where it is `late`, a stream does its work only when someone waits for it, and no more than is
+    waited for. So what forgets to wait reads memory that was not written to yet.
+    """
 
     count = 1
+    late = False
 
     def __init__(self) -> None:
+        self._given: defaultdict[int, deque[Callable[[], object]]] = defaultdict(deque)
+        self._points: dict[int, tuple[int, int]] = {}  # event: its stream, and the work before it
+        self._counts: defaultdict[int, int] = defaultdict(int)  # stream: work that it was given
+        self._lock = threading.RLock()
         self._held: dict[int, np.ndarray] = {}
         self._pinned: dict[int, int] = {}
         self._handles = itertools.count(1)
@@ -45,29 +57,38 @@ class Simulator:
     # memory
 
     def allocate(self, nbytes: int) -> int:
-        made = np.empty(nbytes + 64, np.uint8)
+        made = np.full(nbytes + 64, 0xFF, np.uint8)
         start = -made.ctypes.data % 64
         self._held[made.ctypes.data + start] = made
         return made.ctypes.data + start
 
     def free(self, ptr: int) -> None:
+        self.synchronize()
         del self._held[ptr]
 
     def spoil(self, ptr: int, nbytes: int) -> None:
         """Fill memory that nobody may read before it is written to: NaN in floats."""
-        ctypes.memset(ptr, 0xFF, nbytes)
+        self._give(self.stream, lambda: ctypes.memset(ptr, 0xFF, nbytes))
 
     def upload(self, ptr: int, array: np.ndarray, stream: int = 0, wait: bool = True) -> None:
-        ctypes.memmove(ptr, array.ctypes.data, array.nbytes)
+        start, nbytes = array.ctypes.data, array.nbytes
+        late = self.late and not self.is_pinned(start)  # other memory the driver reads at once
+        source = array.tobytes() if late else start
+        self._give(stream, lambda: ctypes.memmove(ptr, source, nbytes))
+        if wait:
+            self.synchronize(stream)
 
     def download(self, array: np.ndarray, ptr: int, stream: int = 0, wait: bool = True) -> None:
-        ctypes.memmove(array.ctypes.data, ptr, array.nbytes)
+        start, nbytes = array.ctypes.data, array.nbytes
+        self._give(stream, lambda: ctypes.memmove(start, ptr, nbytes))
+        if wait or not self.is_pinned(start):
+            self.synchronize(stream)
 
     def copy(self, to: int, source: int, nbytes: int, stream: int = 0) -> None:
-        ctypes.memmove(to, source, nbytes)
+        self._give(stream, lambda: ctypes.memmove(to, source, nbytes))
 
     def clear(self, ptr: int, nbytes: int, stream: int = 0) -> None:
-        ctypes.memset(ptr, 0, nbytes)
+        self._give(stream, lambda: ctypes.memset(ptr, 0, nbytes))
 
     def allocate_host(self, nbytes: int) -> int:
         ptr = self.allocate(nbytes)
@@ -75,8 +96,8 @@ class Simulator:
         return ptr
 
     def free_host(self, ptr: int) -> None:
-        del self._pinned[ptr]
         self.free(ptr)
+        del self._pinned[ptr]
 
     def is_pinned(self, ptr: int) -> bool:
         return any(start <= ptr < start + size for start, size in list(self._pinned.items()))
@@ -91,8 +112,28 @@ class Simulator:
     def stream(self, stream: int) -> None:
         self._mine.stream = stream
 
+    def _give(self, stream: int, work: Callable[[], object]) -> None:
+        """Let a stream do something, now or late."""
+        with self._lock:
+            if not self.late:
+                work()
+                return
+            self._given[stream].append(work)
+            self._counts[stream] += 1
+
+    def _reach(self, stream: int, point: int) -> None:
+        """Let a stream do what it was given up to a point, and what that waits for."""
+        with self._lock:
+            given = self._given[stream]
+            while given and self._done(stream) < point:
+                given.popleft()()
+
+    def _done(self, stream: int) -> int:
+        return self._counts[stream] - len(self._given[stream])
+
     def synchronize(self, stream: int | None = None) -> None:
-        """Everything has run already."""
+        for which in list(self._given) if stream is None else [stream]:
+            self._reach(which, self._counts[which])
 
     def make_stream(self, priority: int = 0) -> int:
         return next(self._handles)
@@ -101,25 +142,30 @@ class Simulator:
         return 0, -5
 
     def finished(self, stream: int) -> bool:
-        return True
+        return not self._given[stream]
 
     def make_event(self, timing: bool = False) -> int:
         return next(self._handles)
 
     def drop_event(self, event: int) -> None:
         self._times.pop(event, None)
+        self._points.pop(event, None)
 
     def record(self, event: int, stream: int) -> None:
-        self._times[event] = time.perf_counter()
+        self._give(stream, lambda: self._times.__setitem__(event, time.perf_counter()))
+        self._points[event] = stream, self._counts[stream]
 
     def wait(self, stream: int, event: int) -> None:
-        pass
+        if event in self._points:
+            point = self._points[event]
+            self._give(stream, lambda: self._reach(*point))
 
     def reached(self, event: int) -> bool:
-        return True
+        stream, point = self._points.get(event, (0, 0))
+        return self._done(stream) >= point
 
     def wait_for(self, event: int) -> None:
-        pass
+        self._reach(*self._points.get(event, (0, 0)))
 
     def elapsed(self, start: int, end: int) -> float:
         return (self._times[end] - self._times[start]) * 1000
@@ -129,8 +175,11 @@ class Simulator:
     def launcher(self, kernel, signature: tuple):
         """A function of (blocks, threads) that gives the launch."""
         def bind(blocks, threads):
-            return lambda *args: launch(kernel.function, blocks, threads, [
-                f(a) for f, a in zip(given, args, strict=True)])
+            def run(*args) -> None:
+                taken = [f(a) for f, a in zip(given, args, strict=True)]  # holds no memory
+                self._give(self.stream, lambda: launch(kernel.function, blocks, threads, taken))
+
+            return run
 
         given = [_vector(s[0]) if type(s) is tuple else np.dtype(s).type for s in signature]
         return bind
@@ -139,6 +188,7 @@ class Simulator:
 def _vector(dtype):
     """A function of an array on the device: the vector a kernel is given, which wants this dtype."""
     def of(array) -> Vector:
+        refuse_host((array,))
         if array.dtype != dtype:
             raise TypeError(f"a kernel for {np.dtype(dtype)} is given {array.dtype}")
         return Vector(_host(array))

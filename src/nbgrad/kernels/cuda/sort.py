@@ -9,9 +9,10 @@ from functools import cache
 
 import numpy as np
 
-from nbgrad.kernels.cuda import radix
+from nbgrad.kernels.cuda import radix, select
 from nbgrad.kernels.cuda.array import DeviceArray, OnHost
 from nbgrad.kernels.cuda.blocks import WARP, exchange, power
+from nbgrad.kernels.cuda.bounds import tell
 from nbgrad.kernels.cuda.keys import LIMITS, orders
 from nbgrad.kernels.cuda.layouts import contiguous
 from nbgrad.kernels.cuda.memory import empty
@@ -143,11 +144,11 @@ def ordered(keys: DeviceArray, bits: int | None = None) -> tuple[DeviceArray, De
 
 
 @kernel
-def _pick(x, order, values, places, n, first, count):
-    """The entries from rank `first` on, `count` a row, and their places."""
+def _pick(x, order, values, places, n, length, first, count):
+    """The entries from rank `first` on, `count` a row, and places; rows of `order` have `length`."""
     for i in range(cuda.grid(1), values.size, cuda.gridsize(1)):
         row = i // count
-        at = order[row * n + first + i - row * count]
+        at = order[row * length + first + i - row * count]
         values[i] = x[row * n + at]
         places[i] = at
 
@@ -155,20 +156,34 @@ def _pick(x, order, values, places, n, first, count):
 @cache
 def _pick_launch(dtype, grid):
     return machine.launcher(_pick, ((dtype, 1), (np.dtype(np.int32), 1), (dtype, 1), (_I64, 1),
-                                    *["int64"] * 3))(grid, BLOCK)
+                                    *["int64"] * 4))(grid, BLOCK)
+
+
+def _picked(x: DeviceArray, order: DeviceArray, first: int, count: int):
+    """(values, places) of ranks `first` to `first + count` of the rows of x, whose order is given."""
+    rows, n = x.shape
+    values, places = empty((rows, count), x.dtype), empty((rows, count), np.int64)
+    bits = f"u{x.dtype.itemsize}"
+    _pick_launch(np.dtype(bits), blocks(values.size))(
+        x.view(bits), order, values.view(bits), places, n, order.shape[1], first, count)
+    return values, places
 
 
 def _ranks(x: DeviceArray, down: bool, first: int, count: int):
-    """(values, places) of ranks `first` to `first + count` of the rows of x."""
+    """The same, found by sorting them, or so many or one alone by their digits."""
     x = contiguous(x)
     rows, n = x.shape
-    values, places = empty((rows, count), x.dtype), empty((rows, count), np.int64)
-    if values.size:
-        order = ordered(orders(x, down))[1]
-        bits = f"u{x.dtype.itemsize}"
-        _pick_launch(np.dtype(bits), blocks(values.size))(
-            x.view(bits), order, values.view(bits), places, n, first, count)
-    return values, places
+    if not rows * count:
+        return empty((rows, count), x.dtype), empty((rows, count), np.int64)
+    if select.pays(n, count) and (first == 0 or count == 1):
+        values, places = select.chosen(x, down, first + count, select.RANK if first else select.FIRST)
+        if values is None:
+            some, at = _picked(x, ordered(places, n.bit_length())[0], 0, count)
+            order = ordered(orders(some, down))[1]
+            values, places = (_picked(a, order, 0, count)[0] for a in (some, at))
+    else:
+        values, places = _picked(x, ordered(orders(x, down))[1], first, count)
+    return values, tell(places, 0, n - 1)
 
 
 def sort(x, down):
@@ -240,6 +255,9 @@ def middle(x, skip):
     if x.dtype.kind != "f":
         return _ranks(x, False, max(n - 1, 0) // 2, 1)
     x = contiguous(x)
+    if rows and select.pays(n, 1):
+        values, places = select.chosen(x, False, 1, select.OF_NUMBERS if skip else select.MEDIAN)
+        return values, tell(places, 0, n - 1)
     values, places = empty((rows, 1), x.dtype), empty((rows, 1), np.int64)
     if rows:
         keys, order = ordered(orders(x, False))

@@ -17,6 +17,19 @@ from numba.cuda.errors import normalize_kernel_dimensions
 from numba.cuda.simulator.kernelapi import Dim3, FakeCUDAModule
 
 _one_launch = threading.Lock()
+#: all coroutines: where one ends, and other threads have some, greenlet 3.5 mixes up their frames
+_kept: list[list[greenlet]] = []
+
+
+class _Mine(threading.local):
+    """The coroutines of a thread that have nothing to do."""
+
+    def __init__(self) -> None:
+        self.idle: list[greenlet] = []
+        _kept.append(self.idle)
+
+
+_mine = _Mine()
 
 
 class Vector:
@@ -116,7 +129,7 @@ def launch(kernel, blocks, threads, args: list) -> None:
     """Run a kernel: (blocks, threads) are numbers, or tuples of up to three."""
     grid, block = normalize_kernel_dimensions(blocks, threads)
     points = _points(block)
-    idle: list[greenlet] = []
+    idle = _mine.idle
     with _one_launch, np.errstate(all="ignore"):
         cuda.gridDim, cuda.blockDim, cuda.host = Dim3(*grid), Dim3(*block), getcurrent()
         for cuda.blockIdx in _points(grid):
@@ -138,16 +151,20 @@ def _run(kernel, args: list, points: list[Dim3], idle: list[greenlet]) -> None:
     stops: list[tuple | None] = [None] * len(points)
     begun: dict[int, greenlet] = {}
     ready, turn = range(len(points)), 1
-    while ready:
-        for k in ready[::turn]:
-            cuda.threadIdx = points[k]
-            coroutine = begun.pop(k, None) or (idle.pop() if idle else _coroutine())
-            stops[k] = coroutine.switch(kernel, args)
-            if stops[k]:
-                begun[k] = coroutine
-            else:
-                idle.append(coroutine)
-        ready, turn = _met(stops), -turn
+    try:
+        while ready:
+            for k in ready[::turn]:
+                cuda.threadIdx = points[k]
+                coroutine = begun.pop(k, None) or (idle.pop() if idle else _coroutine())
+                stops[k] = coroutine.switch(kernel, args)
+                if stops[k]:
+                    begun[k] = coroutine
+                else:
+                    idle.append(coroutine)
+            ready, turn = _met(stops), -turn
+    except Exception:
+        _kept.append([*begun.values()])
+        raise
 
 
 def _met(stops: list):

@@ -51,14 +51,16 @@ class Operand(NamedTuple):
     """How a thread reads A, by rows, or B, by columns: pieces of Python.
 
     `line` are names of what is found once for line {}, `depth` of what is found for entry {} of the
-    sum, and `value` is an element by those names. Threads side by side read `along` the sum or across
-    lines.
+    sum, and `value` is an element by those names, `{there}` among them: whether it is `inside`. What is
+    not counts as zero, and something else is read meanwhile, so that no load waits for a decision.
+    Threads side by side read `along` the sum or across lines.
     """
 
     along: bool
     line: tuple[tuple[str, str], ...]
     depth: tuple[tuple[str, str], ...]
     value: str
+    inside: str = ""
 
 
 class Spec(NamedTuple):
@@ -154,12 +156,15 @@ class _Side:
                             f"{s}_p = {s}_p if {s}_in else u32(some - u32(1))"]
                 out.append(f"{s}_p = u32({start} + {s}_p)")
                 out += _found(self.own.depth, s, "", f"index({s}_p)")
-            value = self.own.value.format(
-                **_names(self.own.line, s, k if self.own.along else 0),
-                **_names(self.own.depth, s, ""))
-            out.append(f"{s}_x{k} = {value}")
-            if checked:
-                out.append(f"{s}_x{k} = {s}_x{k} if {s}_in else zero")
+            known = {**_names(self.own.line, s, k if self.own.along else 0),
+                     **_names(self.own.depth, s, ""), "there": f"{s}_there{k}"}
+            checks = [f"{s}_in"] if checked else []
+            if self.own.inside:
+                out.append(f"{s}_there{k} = {self.own.inside.format(**known)}")
+                checks.append(f"{s}_there{k}")
+            out.append(f"{s}_x{k} = {self.own.value.format(**known)}")
+            if checks:
+                out.append(f"{s}_x{k} = {s}_x{k} if {' and '.join(checks)} else zero")
         return out
 
     def write(self, half: str) -> list[str]:
@@ -207,9 +212,10 @@ def emit(spec: Spec, tile: Tile) -> str:
         *[line for s in sides for line in s.write("u32(0)")],
         "cuda.syncthreads()",
         *[f"c{i}_{j} = zero" for i, j in sums],
-        "half, start = u32(0), u32(first + some)",
-        "for step in range(steps):",
-        "    more = step + 1 < steps",
+        "half, start, last = u32(0), u32(first + some), u32(first + depth)",
+        "more = True",
+        "while more:",
+        "    more = start < last",
         "    if more:",
         *["        " + line for s in sides for line in s.read("start", False)],
         f"        start = u32(start + u32({deep}))",
