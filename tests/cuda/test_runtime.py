@@ -570,3 +570,17 @@ def test_launches_are_resolved_once(monkeypatch):
             assert asked
             asked.clear()
     assert not asked
+
+
+def test_a_norm_of_what_lies_across_stays_on_the_device(monkeypatch):
+    def refuse(error, *args):
+        raise error
+
+    monkeypatch.setattr("nbgrad.ops.apply._run_on_host", refuse)
+    found = []
+    for device in ("cuda", "cpu"):
+        x = torch.arange(24.0).reshape(2, 3, 4).sin().to(device).requires_grad_(True)
+        y = F.layer_norm(x.transpose(0, 1), (4,)) * torch.arange(4.0, device=device)
+        y.transpose(0, 1).sum(2).cos().sum().backward()
+        found.append(x.grad.cpu().numpy())
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-7)

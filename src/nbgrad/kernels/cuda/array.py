@@ -77,7 +77,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         return contiguous_strides(self.shape)
 
     def reshape(self, *shape) -> DeviceArray:
-        """A view of contiguous elements in another shape."""
+        """The elements in another shape: a view if they are contiguous, else a copy, as in NumPy."""
         wanted = list(shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
         if -1 in wanted:
             rest = math.prod(n for n in wanted if n != -1)
@@ -85,7 +85,8 @@ class DeviceArray(NDArrayOperatorsMixin):
         if math.prod(wanted) != self.size:
             raise ValueError(f"cannot reshape {self.shape} into {tuple(wanted)}")
         if not self.contiguous:
-            raise OnHost("a reshape of strided memory")
+            from nbgrad.kernels.cuda.layouts import copied  # launches kernels, which take arrays
+            return copied(self).reshape(wanted)
         return DeviceArray(self.block, self.ptr, self.dtype, tuple(wanted))
 
     def window(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> DeviceArray:
