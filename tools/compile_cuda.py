@@ -327,7 +327,7 @@ def main() -> int:
     if options.out:
         nvdisasm()  # raises where there is none
         _with_work.append(True)
-    sys.setrecursionlimit(10_000)  # of thousands of kernels one met the usual limit in Numba's typing
+    sys.setrecursionlimit(10_000)  # one kernel of thousands met the usual limit in Numba
     kernels, calls = recorded(options.quick)
     remember_types()
     _found.extend(item for item in kernels.items() if options.only in name_of(item[0][0]))

@@ -157,14 +157,16 @@ def from_dlpack(ext_tensor, *, device=None, copy: bool | None = None) -> Tensor:
     if moves and copy is False:
         raise ValueError(f"cannot move DLPack tensor from device {tuple(there)} to {place} without "
                          "copying. Set copy=None or copy=True.")
+    if moves:
+        copy = None  # the move is one
     if isinstance(ext_tensor, Tensor):
         made = ext_tensor.detach()
-        made = made.clone() if copy and not moves else made
+        made = made.clone() if copy else made
     elif there[0] == foreign.CUDA:
-        made = foreign.from_dlpack(ext_tensor, copy and not moves)
+        made = foreign.from_dlpack(ext_tensor, copy)
     else:
         array = np.from_dlpack(ext_tensor)
-        made = create.from_numpy(array.copy() if copy and not moves else array)
+        made = create.from_numpy(array.copy() if copy else array)
     return made.to(place) if moves else made
 
 

@@ -103,23 +103,15 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
         >>> nbgrad.unique(nbgrad.tensor([3, 1, 3]))
         tensor([1, 3])
     """
-    if dim is not None:
-        found = kernels.distinct_parts(_numbers(input), _parts(input, dim))
-        return _chosen(input, found, return_inverse, return_counts)
-    x = _numbers(input)
-    values, inverse, counts = kernels.distinct(layouts.contiguous(x).reshape(-1))
-    return _chosen(input, (values, inverse.reshape(x.shape), counts), return_inverse, return_counts)
+    return _told_apart(kernels.distinct, kernels.distinct_parts, input, dim, return_inverse,
+                       return_counts)
 
 
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False,
                        dim: int | None = None):
     """The entries, or the parts along `dim`, that differ from the one before."""
-    if dim is not None:
-        found = kernels.consecutive_parts(_numbers(input), _parts(input, dim))
-        return _chosen(input, found, return_inverse, return_counts)
-    x = _numbers(input)
-    values, inverse, counts = kernels.consecutive(layouts.contiguous(x).reshape(-1))
-    return _chosen(input, (values, inverse.reshape(x.shape), counts), return_inverse, return_counts)
+    return _told_apart(kernels.consecutive, kernels.consecutive_parts, input, dim, return_inverse,
+                       return_counts)
 
 
 def _parts(input: Tensor, dim: int) -> int:
@@ -134,20 +126,21 @@ def _parts(input: Tensor, dim: int) -> int:
     return d
 
 
-def _chosen(input: Tensor, found, return_inverse: bool, return_counts: bool):
-    """What is asked for of values, inverse and counts."""
-    values, inverse, counts = found
+def _told_apart(of_entries, of_parts, input: Tensor, dim: int | None, return_inverse: bool,
+                return_counts: bool):
+    """What is asked for of values, inverse and counts, of entries or of the parts along `dim`."""
+    x = (input.float() if input._layout.dtype.half else input)._array()
+    if dim is None:
+        values, inverse, counts = of_entries(layouts.contiguous(x).reshape(-1))
+        inverse = inverse.reshape(x.shape)
+    else:
+        values, inverse, counts = of_parts(x, _parts(input, dim))
     chosen = [wrap(values).to(input.dtype)]
     if return_inverse:
         chosen.append(wrap(layouts.cast(inverse, np.int64)))
     if return_counts:
         chosen.append(wrap(layouts.cast(counts, np.int64)))
     return chosen[0] if len(chosen) == 1 else tuple(chosen)
-
-
-def _numbers(input: Tensor):
-    """The entries as an array; of 16-bit floats as float32."""
-    return (input.float() if input._layout.dtype.half else input)._array()
 
 
 FUNCTIONS = {"unique": unique, "unique_consecutive": unique_consecutive}

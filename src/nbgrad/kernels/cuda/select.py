@@ -91,14 +91,33 @@ def _middle(n, missing, only):
 
 
 @inline
-def _sum(value, sums, tid):
-    """The sum of int32 values over the threads of the block."""
-    before(value, sums, tid)
+def _counted(value, sums, tid):
+    """The sums of int32 values over the threads before this one, and over all of the block."""
+    earlier = before(value, sums, tid)
     total = np.int32(0)
     for w in range(WARPS):
         total = np.int32(total + sums[w])
     cuda.syncthreads()
-    return total
+    return earlier, total
+
+
+@inline
+def _taken(inside, rest, prefix, alike, seen, rank, only, sums, tid):
+    """Whether an entry is sought, whose key begins with `rest`, and how many had `prefix` so far.
+
+    Entries of lower places were asked for before, or are by threads before this one. Where no choice is
+    made among those that begin with `prefix`, which are then `alike`, nobody counts them.
+    """
+    same = np.int32(1 if inside and rest == prefix else 0)
+    nth = seen
+    if not alike:
+        earlier, total = _counted(same, sums, tid)
+        nth, seen = np.int32(seen + earlier), np.int32(seen + total)
+    if only:
+        took = same == 1 and (alike or nth == rank - 1)
+    else:
+        took = inside and (rest < prefix or (same == 1 and (alike or nth < rank)))
+    return took, seen
 
 
 @cache
@@ -128,7 +147,7 @@ def _short(number, room: int, most: int):
             prefix, shift = number(0), np.uint32(bits)
             rank, equal = np.int32(k), np.int32(n)
             if only >= MEDIAN:
-                rank = _middle(n, _sum(missing, sums, tid), only)
+                rank = _middle(n, _counted(missing, sums, tid)[1], only)
             while shift > 0 and equal != (1 if only else rank):
                 shift = np.uint32(shift - BITS)
                 _clear(counters, tid)
@@ -152,18 +171,8 @@ def _short(number, room: int, most: int):
                 i = np.uint32(first + tid)
                 mine = own[i] if i < size else number(ones)
                 rest = number(mine >> shift)
-                same = np.int32(1 if i < size and rest == prefix else 0)
-                nth = seen
-                if not alike:
-                    nth = np.int32(nth + before(same, sums, tid))
-                    for w in range(WARPS):
-                        seen = np.int32(seen + sums[w])
-                    cuda.syncthreads()
-                if only:
-                    taken = same == 1 and (alike or nth == rank - 1)
-                else:
-                    taken = i < size and (rest < prefix or (same == 1 and (alike or nth < rank)))
-                if taken:
+                took, seen = _taken(i < size, rest, prefix, alike, seen, rank, only, sums, tid)
+                if took:
                     to = np.uint32(cuda.atomic.add(chosen, 3, np.int32(1)))
                     found[to] = mine
                     at[to] = i
@@ -248,7 +257,7 @@ def _long(number):
                 if shift == 0:
                     parted[np.uint64(b * THREADS + tid)] = count
                 if turn == 0 and only >= MEDIAN:
-                    gone = _sum(gone, sums, tid)
+                    gone = _counted(gone, sums, tid)[1]
                     if tid == 0:
                         cuda.atomic.add(missing, np.uint64(row), gone)
             cuda.syncthreads()
@@ -275,7 +284,7 @@ def _long(number):
                 digit = np.int64(known & number(THREADS - 1))
                 for p in range(tid, part, THREADS):
                     seen = np.int32(seen + parted[np.uint64((row * parts + p) * THREADS + digit)])
-                seen = _sum(seen, sums, tid)
+                seen = _counted(seen, sums, tid)[1]
             start = np.uint64(row * n + part * slab)
             size = np.uint32(min(n - part * slab, slab))
             for first in range(0, size, _TILE):
@@ -285,17 +294,7 @@ def _long(number):
                 for e in range(EACH):
                     i = np.uint32(first + tid + e * THREADS)
                     rest = number(key(some[e], floats, down, sign, infinite, ones) >> shift)
-                    same = np.int32(1 if i < size and rest == known else 0)
-                    nth = seen
-                    if not alike:
-                        nth = np.int32(nth + before(same, sums, tid))
-                        for w in range(WARPS):
-                            seen = np.int32(seen + sums[w])
-                        cuda.syncthreads()
-                    if only:
-                        took = same == 1 and (alike or nth == rank - 1)
-                    else:
-                        took = i < size and (rest < known or (same == 1 and (alike or nth < rank)))
+                    took, seen = _taken(i < size, rest, known, alike, seen, rank, only, sums, tid)
                     if took:
                         to = np.int64(cuda.atomic.add(taken, np.uint64(row), np.int32(1)))
                         places[np.uint64(row * results + to)] = np.int32(part * slab + i)
