@@ -9,22 +9,25 @@ import numpy as np
 import pytest
 
 import nbgrad
+from nbgrad.kernels.cuda.provider import SIMULATED, machine
 
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32",
           "float64"]
 
 
 class Producer:
-    """A tensor as an object of another library, with what it was asked for."""
+    """A tensor as an object of another library, with its own stream, and what it was asked for."""
 
     def __init__(self, tensor, versions=True):
         self.tensor, self.versions, self.asked = tensor, versions, {}
+        self.stream = nbgrad.cuda.current_stream()
 
     def __dlpack__(self, **options):
         if not self.versions and "max_version" in options:
             raise TypeError("unexpected keyword argument 'max_version'")
         self.asked = options
-        return self.tensor.__dlpack__(**options)
+        with self.stream:
+            return self.tensor.__dlpack__(**options)
 
     def __dlpack_device__(self):
         return self.tensor.__dlpack_device__()
@@ -42,6 +45,16 @@ def sample(dtype="float32"):
     return nbgrad.arange(12, device="cuda").reshape(3, 4).to(getattr(nbgrad, dtype))
 
 
+@pytest.fixture
+def late(monkeypatch):
+    """Let the simulator do its work when somebody waits for it."""
+    nbgrad.cuda.synchronize()
+    if SIMULATED:
+        monkeypatch.setattr(machine, "late", True)
+    yield
+    nbgrad.cuda.synchronize()
+
+
 @pytest.mark.parametrize("versions", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dlpack_of_every_dtype(dtype, versions):
@@ -53,9 +66,11 @@ def test_dlpack_of_every_dtype(dtype, versions):
     assert source.asked["stream"] == 1 and ("max_version" in source.asked) == versions
 
 
-@pytest.mark.parametrize("window", [
-    lambda x: x.t(), lambda x: x[1], lambda x: x[:, 1::2], lambda x: x[1, 2], lambda x: x[:0],
-    lambda x: x[::2].unsqueeze(1), lambda x: x[:1].expand(5, 4)])
+WINDOWS = [lambda x: x.t(), lambda x: x[1], lambda x: x[:, 1::2], lambda x: x[1, 2], lambda x: x[:0],
+           lambda x: x[::2].unsqueeze(1), lambda x: x[:1].expand(5, 4)]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("share", [lambda t: nbgrad.from_dlpack(Producer(t)),
                                    lambda t: nbgrad.from_dlpack(t.__dlpack__()),
                                    lambda t: nbgrad.as_tensor(Interface(t), device="cuda")])
@@ -108,6 +123,7 @@ def test_dlpack_across_devices_and_copies():
 @pytest.mark.parametrize(("call", "error"), [
     (lambda x: x.requires_grad_().__dlpack__(), BufferError),
     (lambda x: x.__dlpack__(stream=0), BufferError),
+    (lambda x: x.__dlpack__(stream=-2), BufferError),
     (lambda x: x.__dlpack__(dl_device=(1, 0), copy=False), BufferError),
     (lambda x: x.cpu().__dlpack__(stream=1), BufferError),
     (lambda x: x.requires_grad_().__cuda_array_interface__, RuntimeError),
@@ -190,6 +206,37 @@ def test_from_dlpack_to_a_device_and_copied(options, shared, place, wrap):
     assert nbgrad.from_dlpack(wrap(x.cpu()), device="cuda").tolist() == x.tolist()
 
 
+@pytest.mark.parametrize(("wrap", "take"), [(Producer, nbgrad.from_dlpack),
+                                            (Interface, nbgrad.as_tensor)])
+def test_a_consumer_waits_for_what_comes_before(wrap, take, late):
+    side, there = nbgrad.cuda.Stream(), nbgrad.cuda.Stream()
+    with side:
+        x = wrap(sample())
+    with there:
+        assert take(x).tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+def test_which_stream_waits(monkeypatch):
+    waits, x = [], sample()
+    side, there = nbgrad.cuda.Stream(), nbgrad.cuda.Stream()
+    monkeypatch.setattr(machine, "wait", lambda stream, event: waits.append(stream))
+    with side:
+        for stream in (None, 1, 2, -1, side.cuda_stream, there.cuda_stream):
+            x.__dlpack__(stream=stream)
+    assert waits == [0, 0, 2, there.cuda_stream]
+
+
+def test_memory_is_not_lent_while_a_consumer_reads_it(late):
+    there = nbgrad.cuda.Stream()
+    x, seen = sample(), nbgrad.zeros(3, 4, device="cuda")
+    capsule = x.__dlpack__(stream=there.cuda_stream)
+    machine.copy(seen.data_ptr(), x.data_ptr(), x.nbytes, there.cuda_stream)
+    del x, capsule
+    [nbgrad.zeros(3, 4, device="cuda") for _ in range(4)]
+    nbgrad.cuda.synchronize()
+    assert seen.tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
 # DLPack as a library in C speaks it
 
 
@@ -268,6 +315,9 @@ def test_a_consumer_in_c(dtype, window, options):
     assert nbgrad.cuda.memory_allocated() == before
 
 
+LOADED = []  # a library outlives its capsules
+
+
 class Library:
     """Makes capsules over a tensor's memory as a library in C does, and counts what is deleted."""
 
@@ -288,6 +338,7 @@ class Library:
             made.version[0], made.flags = 1, flags
         made.deleter = Deleter(self.delete)
         self.destructor = Deleter(self.destroy)
+        LOADED.append(self)
 
     def delete(self, which):
         assert which == ctypes.addressof(self.made)
@@ -340,26 +391,205 @@ def test_windows_of_a_producer_in_c(window):
 
 
 def test_what_no_dtype_stands_for_is_refused_and_deleted():
-    for field, value in {"lanes": 4, "bits": 12, "code": 5}.items():
+    for field, value in {"lanes": 4, "bits": 12, "code": 5, "byte_offset": 1}.items():
         library = Library(sample())
         setattr(library.made.tensor, field, value)
-        with pytest.raises((RuntimeError, TypeError)):
+        with pytest.raises((RuntimeError, TypeError, ValueError)):
             nbgrad.from_dlpack(library)
         gc.collect()
         assert library.deleted == 1
 
 
-@pytest.mark.parametrize("library", ["torch", "cupy"])
-def test_with_another_library(library):
-    other = pytest.importorskip(library)
-    if library == "torch" and not other.cuda.is_available():
-        pytest.skip("this PyTorch has no CUDA")
-    x = sample()
-    there = other.from_dlpack(x)
-    there += 1
-    assert x.tolist()[0] == [1, 2, 3, 4]
-    back = nbgrad.from_dlpack(there)
-    assert back.data_ptr() == x.data_ptr()
-    assert nbgrad.as_tensor(there, device="cuda").data_ptr() == x.data_ptr()
-    seen = other.asarray(x.t()) if library == "cupy" else other.as_tensor(x.t(), device="cuda")
-    assert seen.tolist() == x.t().tolist()
+@pytest.mark.parametrize(("version", "flags"), [(2, 0), (1, 1)])
+def test_a_later_version_and_sealed_memory_are_refused_and_deleted(version, flags):
+    library = Library(sample(), Versioned, flags)
+    library.made.version[0] = version
+    with pytest.raises(BufferError):
+        nbgrad.from_dlpack(library, copy=False)
+    gc.collect()
+    assert library.deleted == 1
+
+
+@pytest.mark.parametrize("kind", [Managed, Versioned])
+def test_a_capsule_is_used_once(kind):
+    library = Library(sample(), kind)
+    capsule = library.__dlpack__()
+    y = nbgrad.from_dlpack(capsule)
+    assert API.PyCapsule_GetName(capsule) == USED[library.name]
+    with pytest.raises(RuntimeError, match="consumed only once"):
+        nbgrad.from_dlpack(capsule)
+    del capsule
+    assert library.deleted == 0
+    del y
+    assert library.deleted == 1
+
+
+def test_a_refused_capsule_may_still_be_used():
+    library = Library(sample())
+    capsule, library.strides[0] = library.__dlpack__(), -4
+    with pytest.raises(ValueError, match="negative strides"):
+        nbgrad.from_dlpack(capsule)
+    library.strides[0] = 4
+    assert nbgrad.from_dlpack(capsule).tolist() == sample().tolist()
+    assert library.deleted == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_negative_strides_as_cupy_writes_them(dtype):
+    x = sample(dtype)
+    library = Library(x)
+    library.strides[0] = (2**64 - 4 * x.itemsize) // x.itemsize - (2**64 if x.itemsize == 1 else 0)
+    with pytest.raises(ValueError, match="negative strides"):
+        nbgrad.from_dlpack(library)
+    gc.collect()
+    assert library.deleted == 1
+    row = Library(x[:1])
+    row.strides[0] = library.strides[0]
+    assert nbgrad.from_dlpack(row).tolist() == x[:1].tolist()
+
+
+# CuPy and PyTorch themselves: on a GPU, or without one by tools/cuda_runtime_on_host.py, which runs no
+# kernels of theirs
+
+
+class CuPy:
+    def __init__(self):
+        self.library = cupy = pytest.importorskip("cupy")
+        self.dlpack = [cupy.from_dlpack]
+        self.interface = [cupy.asarray, lambda t: cupy.array(t, copy=False)]
+        self.waits = [cupy.from_dlpack, cupy.asarray]
+
+    def make(self, x):
+        return self.library.asarray(x.cpu().numpy())
+
+    def told(self, a):
+        return a.data.ptr, a.shape, tuple(s // a.itemsize for s in a.strides)
+
+    def write(self, a, values):
+        a.set(np.array(values).astype(a.dtype))
+
+    def stream(self):
+        made = self.library.cuda.Stream(non_blocking=True)
+        return made, made.ptr
+
+    def used(self):
+        return self.library.get_default_memory_pool().used_bytes()
+
+
+class PyTorch:
+    def __init__(self):
+        self.library = torch = pytest.importorskip("torch")
+        self.dlpack = [torch.from_dlpack, lambda t: torch.from_dlpack(t.__dlpack__()),
+                       lambda t: torch.from_dlpack(t.__dlpack__(max_version=(1, 0)))]
+        self.interface = [lambda t: torch.as_tensor(t, device="cuda")]
+        self.waits = [torch.from_dlpack]
+
+    def make(self, x):
+        return self.library.from_dlpack(x.cpu()).cuda()
+
+    def told(self, a):
+        return a.data_ptr(), tuple(a.shape), a.stride()
+
+    def write(self, a, values):
+        a.copy_(self.library.tensor(values))
+
+    def stream(self):
+        made = self.library.cuda.Stream()
+        return self.library.cuda.stream(made), made.cuda_stream
+
+    def used(self):
+        return self.library.cuda.memory_allocated()
+
+
+@pytest.fixture(params=[CuPy, PyTorch])
+def other(request):
+    made = request.param()
+    if not made.library.cuda.is_available():
+        pytest.skip(f"{request.param.__name__} has no device")
+    return made
+
+
+TAKES = [nbgrad.from_dlpack, lambda a: nbgrad.from_dlpack(a.__dlpack__()),
+         lambda a: nbgrad.from_dlpack(a.__dlpack__(max_version=(1, 0))),
+         lambda a: nbgrad.as_tensor(a, device="cuda"), nbgrad.asarray]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_another_library_shares_every_dtype(other, dtype):
+    half = dtype == "bfloat16"  # neither reads it by the interface, and CuPy knows it by ml_dtypes
+    if half and type(other) is CuPy:
+        pytest.importorskip("ml_dtypes")
+    for share in other.dlpack + ([] if half else other.interface):
+        x = sample(dtype)
+        there = share(x)
+        assert other.told(there) == (x.data_ptr(), x.shape, x.stride())
+        assert there.tolist() == x.tolist()
+        other.write(there, [[1, 0, 1, 1]] * 3)
+        assert x.tolist() == [[1, 0, 1, 1]] * 3
+        for take in TAKES:
+            y = take(there)
+            assert y.dtype is x.dtype and y.data_ptr() == x.data_ptr()
+            y.zero_()
+            assert there.tolist() == y.tolist() == [[0] * 4] * 3
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_another_library_shares_windows(other, window):
+    part = window(sample())
+    for share in other.dlpack + other.interface:
+        there = share(part)
+        address, shape, strides = other.told(there)
+        assert shape == part.shape
+        if part.numel():
+            assert (address, strides) == (part.data_ptr(), part.stride())
+        for take in TAKES:
+            y = take(there)
+            assert y.shape == part.shape and y.tolist() == part.tolist()
+            assert not part.numel() or (y.data_ptr(), y.stride()) == (address, strides)
+
+
+@pytest.mark.parametrize("way", range(5))
+def test_memory_ends_with_the_last_who_shares_it(other, way):
+    gc.collect()
+    before, used = nbgrad.cuda.memory_allocated(), other.used()
+    x, shares = nbgrad.zeros(3000, device="cuda"), other.dlpack + other.interface
+    there = shares[way % len(shares)](x)[1:]
+    del x
+    assert nbgrad.cuda.memory_allocated() > before
+    del there
+    assert nbgrad.cuda.memory_allocated() == before
+    there = other.make(nbgrad.arange(3000))
+    y = TAKES[way](there)[1:]
+    del there
+    assert other.used() > used and y[-1] == 2999
+    del y
+    assert other.used() == used
+
+
+def test_another_library_says_its_stream(other):
+    x, (within, handle) = Producer(sample()), other.stream()
+    other.library.from_dlpack(x)
+    assert x.asked["stream"] == 1
+    with within:
+        other.library.from_dlpack(x)
+    assert x.asked["stream"] == handle
+
+
+def test_another_library_waits_for_what_comes_before(other, late):
+    side, (within, _) = nbgrad.cuda.Stream(), other.stream()
+    for share in other.waits:
+        with within, side:
+            there = share(sample())
+            assert there.tolist() == np.arange(12).reshape(3, 4).tolist()
+            for take in TAKES:
+                assert take(there).tolist() == there.tolist()
+
+
+@pytest.mark.parametrize(("call", "error"), [
+    (lambda other, t: other.dlpack[0](t.requires_grad_()), BufferError),
+    (lambda other, t: other.interface[0](t.requires_grad_()), (BufferError, RuntimeError)),
+    (lambda other, t: [other.dlpack[0](t.__dlpack__(stream=-5))], BufferError),
+    (lambda other, t: [nbgrad.from_dlpack(c) for c in [other.make(t).__dlpack__()] * 2], RuntimeError)])
+def test_another_library_is_refused(other, call, error):
+    with pytest.raises(error):
+        call(other, sample())

@@ -1,8 +1,8 @@
 """Memory of a CUDA device shared with other libraries: DLPack capsules and `__cuda_array_interface__`.
 
 The capsule that goes out is NumPy's, over an array that nobody reads, changed to name the device:
-NumPy's own functions, in C, then free it in whatever thread it ends. The capsule that comes in is kept,
-and ends with the tensor.
+NumPy's own functions, in C, then free it in whatever thread it ends. What is in a capsule that comes in
+is taken out of it, and deleted when the tensor ends.
 """
 
 from __future__ import annotations
@@ -34,32 +34,55 @@ class _DLTensor(ctypes.Structure):
                 ("strides", ctypes.POINTER(ctypes.c_int64)), ("byte_offset", ctypes.c_uint64)]
 
 
+_Deleter = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
+
+
+class _Managed(ctypes.Structure):
+    _fields_ = [("tensor", _DLTensor), ("manager", ctypes.c_void_p), ("deleter", _Deleter)]
+    major, flags = 0, 0
+    used = b"used_dltensor"
+
+
 class _Versioned(ctypes.Structure):
     _fields_ = [("major", ctypes.c_uint32), ("minor", ctypes.c_uint32),
-                ("manager", ctypes.c_void_p), ("deleter", ctypes.c_void_p),
+                ("manager", ctypes.c_void_p), ("deleter", _Deleter),
                 ("flags", ctypes.c_uint64), ("tensor", _DLTensor)]
+    used = b"used_dltensor_versioned"
 
 
 # ctypes.pythonapi of our own: the types of its functions are shared by all who use it
 _python = ctypes.PyDLL("pythonapi", handle=ctypes.pythonapi._handle)
 _python.PyCapsule_GetPointer.restype = ctypes.c_void_p
-_python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-_python.PyCapsule_IsValid.argtypes = [ctypes.py_object, ctypes.c_char_p]
+for _name in "PyCapsule_GetPointer", "PyCapsule_IsValid", "PyCapsule_SetName":
+    getattr(_python, _name).argtypes = [ctypes.py_object, ctypes.c_char_p]
+for _kind in _Managed, _Versioned:
+    _python.Py_IncRef(ctypes.py_object(_kind.used))  # capsules that have this name may end last
 
 
-def _described(capsule) -> tuple[_DLTensor, bool]:
-    """What a capsule says of its memory, and whether that is read-only."""
-    if _python.PyCapsule_IsValid(capsule, b"dltensor_versioned"):
-        whole = _Versioned.from_address(
-            _python.PyCapsule_GetPointer(capsule, b"dltensor_versioned"))
-        if whole.major > 1:
-            raise BufferError(f"from_dlpack: DLPack {whole.major}.{whole.minor} is not known here")
-        return whole.tensor, bool(whole.flags & _SEALED)
-    if _python.PyCapsule_IsValid(capsule, b"dltensor"):
-        return _DLTensor.from_address(_python.PyCapsule_GetPointer(capsule, b"dltensor")), False
+def _inside(capsule) -> _Managed | _Versioned:
+    """What is in a capsule that nobody has used."""
+    for kind in _Managed, _Versioned:
+        name = kind.used.removeprefix(b"used_")
+        if _python.PyCapsule_IsValid(capsule, name):
+            return kind.from_address(_python.PyCapsule_GetPointer(capsule, name))
     raise RuntimeError("from_dlpack received an invalid capsule. Note that DLTensor capsules can be "
                        "consumed only once, so you might have already constructed a tensor from it "
                        "once.")
+
+
+class _Held:
+    """Memory of another library: once it is taken out of a capsule, it is deleted when this ends."""
+
+    deleter: Any = None
+    address = 0
+
+    def take(self, capsule, found: _Managed | _Versioned) -> None:
+        _python.PyCapsule_SetName(capsule, found.used)
+        self.deleter, self.address = found.deleter, ctypes.addressof(found)
+
+    def __del__(self) -> None:
+        if self.deleter:
+            self.deleter(self.address)
 
 
 def _shell(t: Tensor) -> np.ndarray:
@@ -76,8 +99,8 @@ def dlpack(t: Tensor, stream, max_version, copy) -> Any:
     """A capsule over a tensor of a CUDA device, for work on the consumer's stream."""
     if stream is not None and type(stream) is not int:
         raise TypeError("stream must be ``int`` or ``none``")
-    if stream == 0:
-        raise BufferError("__dlpack__: stream 0 is ambiguous: 1 is the default stream of CUDA")
+    if stream is not None and (stream == 0 or stream < -1):
+        raise BufferError(f"__dlpack__: stream {stream} is none of CUDA's, whose default one is 1")
     if copy:
         t = t.clone()
     there = _DEFAULT_STREAM if stream is None else stream
@@ -88,14 +111,14 @@ def dlpack(t: Tensor, stream, max_version, copy) -> Any:
     shell = _shell(t)
     versioned = max_version is not None and max_version[0] >= 1
     capsule = shell.__dlpack__(max_version=max_version) if versioned else shell.__dlpack__()
-    written, _ = _described(capsule)
-    written.device_type, written.device_id = CUDA, 0
+    made = _inside(capsule)
+    made.tensor.device_type, made.tensor.device_id = CUDA, 0
     if t._layout.dtype is dtypes.bfloat16:
-        written.code = _BFLOAT
+        made.tensor.code = _BFLOAT
     if not t._layout.numel:
-        written.data = None
+        made.tensor.data = None
     if versioned and copy:
-        _Versioned.from_address(ctypes.addressof(written) - _Versioned.tensor.offset).flags |= _COPIED
+        made.flags |= _COPIED
     return capsule
 
 
@@ -121,7 +144,7 @@ class Unwrapped:
 
     def __init__(self, capsule) -> None:
         self.capsule = capsule
-        told, _ = _described(capsule)
+        told = _inside(capsule).tensor
         self.device = (told.device_type, told.device_id)
 
     def __dlpack__(self, **options) -> Any:
@@ -133,7 +156,10 @@ class Unwrapped:
 
 def from_capsule(capsule, place, copy: bool | None = None) -> Tensor:
     """A tensor over the memory that a capsule describes, or over a copy if that may be needed."""
-    told, sealed = _described(capsule)
+    found = _inside(capsule)
+    told, sealed = found.tensor, bool(found.flags & _SEALED)
+    if found.major > 1:
+        raise BufferError(f"from_dlpack: DLPack {found.major} is not known here")
     if sealed and copy is False:
         raise BufferError("from_dlpack: memory that may not be written to is copied")
     if told.lanes != 1:
@@ -146,7 +172,9 @@ def from_capsule(capsule, place, copy: bool | None = None) -> Tensor:
         raise RuntimeError(f"from_dlpack: no dtype has code {told.code} and {told.bits} bits")
     shape = tuple(told.shape[:told.ndim])
     strides = tuple(told.strides[:told.ndim]) if told.strides else contiguous_strides(shape)
-    made = _over(capsule, (told.data or 0) + told.byte_offset, dtype, shape, strides, place)
+    held = _Held()
+    made = _over(held, (told.data or 0) + told.byte_offset, dtype, shape, strides, place)
+    held.take(capsule, found)
     return made.clone() if sealed and not copy else made
 
 
@@ -217,9 +245,11 @@ def _join(earlier: int, later: int) -> None:
 
 def _over(owner, address: int, dtype, shape, strides, place) -> Tensor:
     """A tensor over memory that an object keeps."""
-    if any(s < 0 for n, s in zip(shape, strides) if n > 1):
+    # CuPy's capsules have negative strides as numbers without a sign, divided by the element's size
+    steps = tuple([s if 0 <= s < 2**63 // dtype.itemsize else 0 for s in strides])
+    if any(n > 1 and s != step for n, s, step in zip(shape, strides, steps)):
         raise ValueError("tensors with negative strides are not supported: copy the array first")
-    own = layout(dtype, shape, tuple([max(s, 0) for s in strides]), 0, place)
+    own = layout(dtype, shape, steps, 0, place)
     if address % dtype.itemsize:
         raise ValueError("memory that is not aligned to its elements: copy the array first")
     return Tensor(DeviceArray(owner, address, dtype.storage, (own.span,)), own)

@@ -34,7 +34,7 @@ class Simulator:
         self._lock = threading.RLock()
         self._held: dict[int, np.ndarray] = {}
         self._pinned: dict[int, int] = {}
-        self._handles = itertools.count(1)
+        self._handles = itertools.count(16, 16)  # as addresses are: 1 and 2 name default streams
         self._times: dict[int, float] = {}
         self._mine = _Thread()
 
