@@ -56,6 +56,36 @@ def scaled_erfc(t):
     return mp.exp(a * a) * mp.erfc(a)
 
 
+def fading(t):
+    """2 a exp(a * a) erfc(a) - 1, t = (a - 1.5) / (a + 1.5)."""
+    a = mp.mpf("1.5") * (1 + t) / (1 - t)
+    return 2 * a * mp.exp(a * a) * mp.erfc(a) - 1
+
+
+def log_gamma(x):
+    return mp.log(abs(mp.gamma(x)))
+
+
+def zero(n, side):
+    """Of log |Gamma|, on the right or on the left of -n."""
+    return mp.findroot(log_gamma, -n + side / mp.factorial(n), solver="newton", df=mp.digamma)
+
+
+DIP = zero(2, -1), zero(3, 1)
+
+
+def gamma(y):
+    """(1 / Gamma(x) - 1) / ((x - 1) (x - 2)) + 3 / 8, x = y + 9 / 4."""
+    x = y + mp.mpf("2.25")
+    return (mp.rgamma(x) - 1) / ((x - 1) * (x - 2)) + mp.mpf("0.375")
+
+
+def gamma_dip(y):
+    """(-1 / Gamma(x) - 1) / ((x - z) (x - z')) + 9 / 2, x = y - 37 / 16."""
+    x = y - mp.mpf("2.3125")
+    return (-mp.rgamma(x) - 1) / ((x - DIP[0]) * (x - DIP[1])) + mp.mpf("4.5")
+
+
 def below(a):
     """log2(2 Q(a)) / a, Q the normal distribution above a."""
     return mp.log(mp.erfc(a / mp.sqrt(2)), 2) / a if a else -mp.sqrt(2 / mp.pi) / LN2
@@ -83,6 +113,9 @@ FITS = {
     "ERFC_32": (lambda a: mp.log(mp.erfc(a), 2), (mp.mpf("0.74"), mp.mpf("4.01")), 8),
     "NORMAL_32": (below, (0, 5), 9),
     "ERFC_64": (scaled_erfc, (mp.mpf("-1.51") / mp.mpf("3.49"), mp.mpf("3.6") / mp.mpf("8.6")), 17),
+    "ERFC_FAR_64": (fading, (mp.mpf("-0.76") / mp.mpf("2.24"), mp.mpf("26.5") / mp.mpf("29.5")), 23),
+    "GAMMA_64": (gamma, (mp.mpf("-1.76"), mp.mpf("0.26")), 18),
+    "GAMMA_DIP_64": (gamma_dip, (mp.mpf("-0.5775"), mp.mpf("0.0425")), 14),
 }
 
 for name, (f, interval, degree) in FITS.items():
@@ -91,3 +124,8 @@ for name, (f, interval, degree) in FITS.items():
     numbers = ", ".join(mp.nstr(c, digits) for c in reversed(coefficients))
     new = "" if f"{numbers})" in SOURCES else ", new"
     print(f"# {name}: largest error {mp.nstr(error, 3)}{new}\n_{name} = ({numbers})")
+
+zeros = [zero(3, -1), *(zero(n, side) for n in range(4, 18) for side in (1, -1))]
+for z in (*DIP, *zeros):
+    parts = f"{float(z)!r}, {float(z - mp.mpf(float(z)))!r}"
+    print(f"# zero of log |Gamma|{'' if parts in SOURCES else ', new'}\n({parts})")

@@ -54,6 +54,10 @@ copysign.derivative(select(eq(a, 0), 0, sign(a) * copysign(1, b)), zero)
 heaviside = row("heaviside", select(eq(a, 0), b, select(a > 0, 1, 0)), inputs="a b",
                 differentiable=False)
 nextafter = primitive("nextafter", "np.nextafter({}, {})", inputs="a b", differentiable=False)
+# the steps of `frexp`, no ops
+MANTISSA = primitive("mantissa", "math.mantissa({})")
+EXPONENT = primitive("exponent", "math.exponent({})")
+del TABLE["mantissa"], TABLE["exponent"]
 deg2rad = row("deg2rad", x * (math.pi / 180), kind="float")
 rad2deg = row("rad2deg", x * (180 / math.pi), kind="float")
 angle = row("angle", select(ne(x, x), x, select(x < 0, math.pi, 0)), d=0, kind="float", kinks=(0,))

@@ -6,6 +6,12 @@ import numpy as np
 
 from nbgrad import dtypes
 from nbgrad.dtypes import dtype as DType
+from nbgrad.formulas.elementwise import EXPONENT, MANTISSA
+from nbgrad.formulas.expr import var
+from nbgrad.kernels.elementwise import Plan, Spec, plan
+from nbgrad.kernels.launch import remember
+from nbgrad.kernels.layout import Layout
+from nbgrad.kernels.memory import maker
 from nbgrad.ops.apply import apply, apply_
 from nbgrad.ops.elementwise import OPS, Elementwise, promote, refuse_cast, with_number
 from nbgrad.ops.family import expect_tensor, named, number, saved
@@ -282,9 +288,19 @@ class Frexp(Op):
     name = "Frexp"
     outputs = 2
 
-    def forward(self, x):
-        mantissa, exponent = np.frexp(x)
-        return np.asarray(mantissa), np.asarray(exponent, np.int32)
+    def __init__(self) -> None:
+        self.plans: dict[Layout, Plan] = {}
+        super().__init__()
+
+    def run(self, inputs, attrs):
+        x, = inputs
+        own = x._layout
+        made = self.plans.get(own) or remember(self.plans, own, plan(
+            Spec("frexp", (MANTISSA(var("x")), EXPONENT(var("x"))), ("x",), (), "float", own.dtype,
+                 (own.dtype, dtypes.int32)), own.shape, (own,)))
+        outs = [maker(made.size, own.device)(made.size, d) for d in made.np_dtypes]
+        made.run(*outs, x._data)
+        return tuple(map(Tensor, outs, made.layouts))
 
     def saves(self, needs, attrs):
         return (-2,)

@@ -202,6 +202,12 @@ CASES += [
         differentiable=False,
         dtypes=False,
     ),
+    case(
+        "torch.frexp(a)",
+        np.array([-0.0, np.inf, -np.inf, np.nan, 2**-126, 2**-127, -1e-45, 3.4e38], np.float32),
+        differentiable=False,
+        dtypes=False,
+    ),
     case("a.frexp().exponent", (3,), differentiable=False, dtypes=False),
     case("torch.frexp(a)", (0, 3), differentiable=False),
 ]

@@ -42,6 +42,12 @@ from nbgrad.kernels.cpu.elementary.exponential import (
     tanh_32,
     tanh_64,
 )
+from nbgrad.kernels.cpu.elementary.frexp import (
+    exponent_32,
+    exponent_64,
+    mantissa_32,
+    mantissa_64,
+)
 from nbgrad.kernels.cpu.elementary.gamma import digamma_64, polygamma_64
 from nbgrad.kernels.cpu.elementary.half import (  # noqa: F401
     from_bfloat16,
@@ -154,6 +160,8 @@ normal_cdf = _vectorised(_normal_cdf, _floats(normal_cdf_32, normal_cdf_64))
 erfinv = _vectorised(_kernels_only, _floats(_in_double(erfinv_64), erfinv_64))
 digamma = _vectorised(_kernels_only, _floats(_in_double(digamma_64), digamma_64))
 polygamma = _vectorised_pair(_kernels_only, _floats(_pair_in_double(polygamma_64), polygamma_64))
+mantissa = _vectorised(lambda x: math.frexp(x)[0], _floats(mantissa_32, mantissa_64))
+exponent = _vectorised(lambda x: math.frexp(x)[1], _floats(exponent_32, exponent_64))
 near_sin = _vectorised(math.sin, _floats(sin_32, sin_64))
 near_cos = _vectorised(math.cos, _floats(cos_32, cos_64))
 order_top = _vectorised(_kernels_only, _floats(order_top_32, order_top_64, i64))

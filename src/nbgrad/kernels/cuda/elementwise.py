@@ -8,8 +8,7 @@ from nbgrad.devices import CPU, device
 from nbgrad.kernels import elementwise as shared
 from nbgrad.kernels import source
 from nbgrad.kernels.cuda import loops
-from nbgrad.kernels.cuda.array import DeviceArray
-from nbgrad.kernels.cuda.memory import download, upload
+from nbgrad.kernels.cuda.memory import upload
 from nbgrad.kernels.cuda.provider import BLOCK, blocks, machine
 from nbgrad.kernels.elementwise import Plan, Spec
 from nbgrad.kernels.layout import Layout, expanded_strides, layout, walk
@@ -33,8 +32,6 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
     body = shared.body(spec, tuple(l.dtype for l in inputs))
     read = tuple(l for n, l in zip(spec.inputs, inputs) if n not in spec.into)
     np_dtypes = tuple(r.storage for r in spec.results)
-    if loops.lacking(body):
-        return _on_host(spec, shape, inputs, out, whole, place)
     strides = shared._common_strides(shape, inputs, out)
     target = out or tuple(layout(r, shape, strides, 0, place) for r in spec.results)
     size = target[0].numel
@@ -57,25 +54,6 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
 def _number(spec: Spec) -> str:
     """The type of the params: floats, or whole numbers where the kernel computes with those."""
     return "int64" if shared.compute_name(spec) == "int64" else "float64"
-
-
-def _on_host(spec: Spec, shape, inputs, out, whole, place: device) -> Plan:
-    """The launch of the CPU's kernel on copies in host memory, for what CUDA has no function for."""
-    def there(layouts):
-        return tuple([layout(l.dtype, l.shape, l.strides, l.offset) for l in layouts])
-
-    run, made, size, np_dtypes = shared.plan(
-        spec, shape, there(inputs), there(out) if out else None, whole)
-    outputs = len(spec.results)
-
-    def moved(*args) -> None:
-        hosts = [download(a) if type(a) is DeviceArray else a for a in args]
-        run(*hosts)
-        for a, host in zip(args[:outputs], hosts):
-            machine.upload(a.ptr, host, machine.stream)
-
-    own = out or tuple([layout(l.dtype, l.shape, l.strides, 0, place) for l in made])
-    return Plan(moved, own, size, np_dtypes)
 
 
 def _whole(run, params: int):

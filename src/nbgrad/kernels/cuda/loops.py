@@ -12,15 +12,9 @@ from nbgrad.kernels.source import Body, accesses, block, header, prelude, statem
 _IMPORTS = ("\nfrom nbgrad.kernels.cuda import maths as math\n"
             "from nbgrad.kernels.cuda.provider import BLOCK, cuda, kernel")
 #: What float32 rows take from kernels/cuda/single.
-SINGLE = ("exp", "exp2", "tanh", "log10", "tan", "sinh", "cosh", "atanh", "erfc", "lgamma")
+SINGLE = ("exp", "exp2", "tanh", "log10", "tan", "sinh", "cosh", "atanh")
 #: Elements that a thread loads before it computes: memory answers all at once.
 TOGETHER = 4
-
-
-def lacking(body: Body) -> bool:
-    """Whether the formula needs a function that CUDA does not have."""
-    lines = [line for part in statements(body) for line in part]
-    return re.search(r"np\.(nextafter|gcd|lcm)\(", " ".join(lines)) is not None
 
 
 def rounding(body: Body) -> list[list[str]]:
@@ -28,10 +22,11 @@ def rounding(body: Body) -> list[list[str]]:
     width = 32 if body.compute == "float32" else 64
 
     def spelled(line: str) -> str:
-        line = re.sub(r"np\.(floor|ceil|trunc|rint)\(", rf"math.\1_{width}(", line)
+        line = re.sub(r"(?:np|math)\.(floor|ceil|trunc|rint|nextafter|mantissa|exponent)\(",
+                      rf"math.\1_{width}(", line)
         if width == 32:
             line = re.sub(rf"math\.({'|'.join(SINGLE)})\(", r"math.single.\1(", line)
-        return re.sub(r"np\.(fmod|signbit)\(", r"math.\1(", line)
+        return re.sub(r"np\.(fmod|signbit|gcd|lcm)\(", r"math.\1(", line)
 
     return [[spelled(line) for line in lines] for lines in statements(body)]
 

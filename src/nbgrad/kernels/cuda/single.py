@@ -180,12 +180,3 @@ def tan(x):
     turned = fma(turned, fma(turned, low, fma(turned, high, _ONE)), turned)
     y = turned if libdevice.float_as_int(t) & np.int32(1) else high
     return x if x == _ZERO else y
-
-
-def _in_double(function):
-    """A function of a float32 by the one of a float64."""
-    scope = {"f": function, "f32": np.float32, "f64": np.float64}
-    return inline(eval("lambda x: f32(f(f64(x)))", scope))
-
-
-erfc, lgamma = _in_double(libdevice.erfc), _in_double(libdevice.lgamma)

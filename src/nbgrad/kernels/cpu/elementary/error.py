@@ -1,19 +1,26 @@
-"""erf: x + x P(x^2) for small x; 1 - 2^g(|x|), or 1 - e^-x^2 Q, for others. And the normal CDF."""
+"""erf: x + x P(x^2) for small x; 1 - 2^g(|x|), or 1 - e^-x^2 Q, for others. erfc, the normal CDF."""
 
 import math
 
 import numpy as np
 
-from nbgrad.kernels.cpu.elementary.exponential import EXP2_32, exp_64
+from nbgrad.kernels.cpu.elementary.exponential import EXP2_32, EXP_64, exp_64
 from nbgrad.kernels.cpu.elementary.parts import (
     HALF_POWER_32,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2E,
     ONE_32,
     POWER_32,
+    SCALE,
     estrin_polynomial,
     f32,
     f64,
     fma,
+    head_64,
+    polynomial,
     raised_32,
+    scaled_64,
     split_polynomial,
 )
 from nbgrad.kernels.options import folded
@@ -40,6 +47,14 @@ _ERFC_64 = split_polynomial(
     0.00087591545022177197, 0.00022838037632433616, -0.00012887717389712936,
     -3.4182204033856166e-5, 1.8614495548725537e-5, 7.5523463034434365e-6, -2.298411274395551e-6,
     -1.801068466532531e-6, 7.8948417006378646e-8, 3.4276118120881494e-7, 6.764914156069416e-8)
+_ERFC_FAR_64 = polynomial(
+    f64, -0.035243750637047494, 0.45690623913286464, -0.43222820395532569, 0.12339017588761383,
+    0.039648571727854288, -0.017581172652078078, -0.01027169168867666, 0.00096155924762114409,
+    0.0026560528948368925, 0.00083790392411952876, -0.0003031255731519179,
+    -0.00038325722732214681, -0.00012514569776422939, 3.958834312019828e-5, 6.06570684673219e-5,
+    3.2816686556892098e-5, 8.0154405971273857e-6, -3.8062528970241281e-5, 8.9870813889758653e-6,
+    4.5444974256688995e-5, -0.00010827057869594023, 0.00010309833252271205,
+    -4.4622257530102708e-5, 7.3591491706549286e-6)
 ROOT_HALF = math.sqrt(0.5)
 
 
@@ -64,6 +79,33 @@ def erf_64(x):
     b = 6.0 if a > 6.0 else a
     far = fma(-exp_64(-(b * b)), _ERFC_64((b - 2.5) / (b + 2.5)), 1.0)
     return np.copysign(near if a < 1.0 else far, x)
+
+
+@folded
+def erfc_64(x):
+    """1 - x - x P(x^2) for small x; for others (1 + w) e^-x^2 / 2|x|.
+
+    x^2 is the square of a head, which is exact, and a rest. e^-x^2 = 2^n (1 + r + r^2 E(r)), and all
+    that is small beside 1 + r is added up before it is added to that.
+    """
+    a = abs(x)
+    top = 1.0 - x
+    near = top + fma(-x, _ERF_64(x * x), (1.0 - top) - x)
+    b = 28.0 if a > 28.0 else a
+    head = head_64(b)
+    square = head * head
+    t = fma(-square, LOG2E, SCALE)
+    n = t - SCALE
+    high = fma(-n, LN2_HIGH, -square)
+    low = fma(-n, LN2_LOW, (head - b) * (head + b))
+    r = high + low
+    bent = r * r * EXP_64(r)
+    w = _ERFC_FAR_64((b - 1.5) / (b + 1.5))
+    rest = fma(r + bent, w, (low - (r - high)) + bent + w)
+    grown = 1.0 + r
+    far = scaled_64((grown + ((1.0 - grown) + r + rest)) / (b + b), t)
+    far = 2.0 - far if x < 0 else far
+    return near if a < 0.75 else far
 
 
 @folded

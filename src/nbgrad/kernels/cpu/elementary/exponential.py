@@ -30,7 +30,7 @@ from nbgrad.kernels.cpu.elementary.parts import (
 from nbgrad.kernels.options import folded
 
 _EXP_32 = polynomial(f32, 0.5, 0.1666657699, 0.04166655462, 0.008363179053, 0.001392618359)
-_EXP_64 = polynomial(
+EXP_64 = polynomial(
     f64, 0.5, 0.16666666666666671, 0.04166666666666667, 0.0083333333333261351,
     0.0013888888888883748, 0.00019841269874820625, 2.4801587325547741e-5, 2.7557255400206424e-6,
     2.7557273643110295e-7, 2.5105217004720745e-8, 2.0914686968086877e-9)
@@ -69,7 +69,7 @@ def _reduced_64(x):
     n = t - SCALE
     r = fma(-n, LN2_HIGH, x)
     r = fma(-n, LN2_LOW, r)
-    return t, fma(r * r, _EXP_64(r), r)
+    return t, fma(r * r, EXP_64(r), r)
 
 
 @folded
@@ -119,7 +119,7 @@ def exp2_sum_64(x, low):
     v_rest = (r - r_head + low) * LN2 + r_head * LN2_LOW
     v = v_head + v_rest
     top = 1.0 + v_head
-    y = top + ((1.0 - top) + v_head + (v_rest + v * v * _EXP_64(v)))
+    y = top + ((1.0 - top) + v_head + (v_rest + v * v * EXP_64(v)))
     return scaled_64(y, t)
 
 

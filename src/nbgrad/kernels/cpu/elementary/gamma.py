@@ -18,7 +18,7 @@ _FAR = 10.0
 
 
 @folded
-def _rest(x):
+def rest(x):
     """What is left of a negative number without its whole part, in (-1, 0]."""
     return x - np.float64(np.int64(x)) if x > -(2.0**52) else 0.0
 
@@ -30,7 +30,7 @@ def digamma_64(x):
         return math.copysign(math.inf, -x)
     reflected = 0.0
     if x < 0:
-        r = _rest(x)
+        r = rest(x)
         if r == 0:
             return math.nan
         if r < -0.5:
@@ -81,8 +81,7 @@ def polygamma_64(n, x):
         return sign * math.gamma(s) * _zeta(s, x)
     if not x > -math.inf:
         return math.nan
-    r = _rest(x)
+    r = rest(x)
     if r == 0:
         return sign * math.inf
-    r += 1.0
-    return sign * math.gamma(s) * (_zeta(s, r) + sign * (_zeta(s, 1 - r) - _zeta(s, 1 - x)))
+    return sign * math.gamma(s) * (_zeta(s, 1 + r) + sign * (_zeta(s, -r) - _zeta(s, 1 - x)))
