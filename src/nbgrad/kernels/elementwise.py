@@ -14,7 +14,16 @@ from nbgrad.dtypes import dtype as DType
 from nbgrad.formulas.expr import Expr, expand, topological
 from nbgrad.kernels import source
 from nbgrad.kernels.launch import either, entry_point
-from nbgrad.kernels.layout import Layout, common, expanded_strides, geometry, layout, tiles
+from nbgrad.kernels.layout import (
+    FEW,
+    Layout,
+    common,
+    expanded_strides,
+    geometry,
+    layout,
+    places,
+    tiles,
+)
 
 
 class Plan(NamedTuple):
@@ -100,6 +109,11 @@ def kernel_strided(body: source.Body, steps: str, parallel: bool):
 
 
 @cache
+def kernel_listed(body: source.Body):
+    return source.compile_source(source.listed(body))
+
+
+@cache
 def kernel_tiled(body: source.Body, steps: str, parallel: bool):
     return source.compile_source(source.tiled(body, steps, parallel))
 
@@ -137,19 +151,26 @@ def plan(spec: Spec, shape: tuple[int, ...], inputs: tuple[Layout, ...],
         run = _with_offsets(run, partly, read, len(spec.results))
         return Plan(run, target, size, np_dtypes)
     target = out or tuple(layout(r, shape) for r in spec.results)
-    steps_of = [t.strides for t in target] + [
+    size = target[0].numel
+    kernel, table = _walk(spec, made, shape, target, read) if size else (_nothing, None)
+    return Plan(lambda *args: kernel(*args, table), target, size, np_dtypes)
+
+
+def _walk(spec: Spec, made: source.Body, shape, target, read) -> tuple[Callable, np.ndarray]:
+    """The kernel for operands that lie in different ways, and the table that says how."""
+    strides = [t.strides for t in target] + [
         expanded_strides(l.shape, l.strides, shape) for l in read]
-    offsets = [l.offset for l in (*target, *read)]
-    if target[0].numel == 0:
-        return Plan(_nothing, target, 0, np_dtypes)
-    found = tiles(shape, steps_of, offsets)
+    walked = shape, strides, [l.offset for l in (*target, *read)]
+    operands, size = tuple(l.dtype.storage for l in (*target, *read)), target[0].numel
+    if size <= FEW:
+        table = places(*walked)
+        return resolve(kernel_listed(made), spec, operands, (table.dtype, 1)), table
+    found = tiles(*walked)
     make = kernel_strided if found is None else kernel_tiled
-    table, steps = found or geometry(shape, steps_of, offsets)
+    table, steps = found or geometry(*walked)
     rows = int(table[1]) * (1 if found is None else int(table[2]) // source.TILE)
-    operands = (*np_dtypes, *(l.dtype.storage for l in read))
-    kernel = either(target[0].numel, lambda parallel: resolve(
-        make(made, steps, parallel and rows > 1), spec, operands, (table.dtype, 1)))
-    return Plan(lambda *args: kernel(*args, table), target, target[0].numel, np_dtypes)
+    return either(size, lambda parallel: resolve(
+        make(made, steps, parallel and rows > 1), spec, operands, (table.dtype, 1))), table
 
 
 def _on_cuda(spec, shape, inputs, out, whole, place) -> Plan:

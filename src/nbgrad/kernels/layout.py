@@ -161,10 +161,6 @@ def walk(shape: tuple[int, ...], strides: list[tuple[int, ...]]):
     return collapse(tuple(shape[k] for k in order), [tuple(s[k] for k in order) for s in strides])
 
 
-#: So few elements take no longer in a loop for any strides, and one kernel less is compiled.
-FEW = 64
-
-
 def geometry(shape: tuple[int, ...], strides: list[tuple[int, ...]],
              offsets: list[int]) -> tuple[np.ndarray, str]:
     """The table a strided kernel walks by, and a letter an operand for its innermost stride.
@@ -180,7 +176,22 @@ def geometry(shape: tuple[int, ...], strides: list[tuple[int, ...]],
         letters += {0: "s", 1: "f"}.get(step[-1], "x")
     if letters[0] == "s":
         letters = "x" + letters[1:]
-    return np.array(table, dtype=np.int64), "x" * len(letters) if table[1] * inner <= FEW else letters
+    return np.array(table, dtype=np.int64), letters
+
+
+#: So few elements are visited by a list of their places, for any strides: one kernel serves all.
+FEW = 64
+
+
+def places(shape: tuple[int, ...], strides: list[tuple[int, ...]], offsets: list[int]) -> np.ndarray:
+    """Where the elements of each operand lie, of one operand after another."""
+    found = []
+    for step, offset in zip(strides, offsets):
+        at = np.array(offset)
+        for n, s in zip(shape, step):
+            at = np.add.outer(at, s * np.arange(n))
+        found.append(at.reshape(-1))
+    return np.concatenate(found)
 
 
 #: An axis shorter than this is not worth a tile.
