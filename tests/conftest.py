@@ -50,6 +50,15 @@ def seal():
 
 
 def pytest_collection_finish() -> None:
-    """Tens of thousands of tests are never garbage: nobody need look through them for some."""
+    settle()
+
+
+def pytest_runtest_teardown(item, nextitem) -> None:
+    if nextitem is None or nextitem.path != item.path:
+        settle()
+
+
+def settle() -> None:
+    """Tens of thousands of tests, and what was compiled, are never garbage: nobody need look there."""
     gc.collect()
     gc.freeze()
