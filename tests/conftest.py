@@ -10,7 +10,7 @@ from nbgrad import printing
 from nbgrad.devices import CPU
 from nbgrad.engine.mode import state
 from nbgrad.kernels import memory
-from nbgrad.ops import elementwise, matmul, pair, reductions
+from nbgrad.ops import elementwise, matmul, pair, reductions, special
 
 
 def poisoned(shape, dtype=float, *args, **kwargs):
@@ -25,7 +25,7 @@ def poisoned(shape, dtype=float, *args, **kwargs):
 def poison(monkeypatch):
     monkeypatch.setattr(memory, "empty", poisoned)
     # A launch keeps what it was given: poison, from here on.
-    for module in (elementwise, matmul, pair, reductions):
+    for module in (elementwise, matmul, pair, reductions, special):
         monkeypatch.setattr(module, "maker", lambda size, place=CPU, make=module.maker: (
             poisoned if place is CPU else make(size, place)))
 
@@ -53,9 +53,12 @@ def pytest_collection_finish() -> None:
     settle()
 
 
-def pytest_runtest_teardown(item, nextitem) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    found = yield
     if nextitem is None or nextitem.path != item.path:
         settle()
+    return found
 
 
 def settle() -> None:

@@ -187,10 +187,10 @@ def places(shape: tuple[int, ...], strides: list[tuple[int, ...]], offsets: list
     """Where the elements of each operand lie, of one operand after another."""
     found = []
     for step, offset in zip(strides, offsets):
-        at = np.array(offset)
+        at = np.array([offset])
         for n, s in zip(shape, step):
-            at = np.add.outer(at, s * np.arange(n))
-        found.append(at.reshape(-1))
+            at = np.add.outer(at, s * np.arange(n)).reshape(-1)
+        found.append(at)
     return np.concatenate(found)
 
 

@@ -8,6 +8,7 @@ is taken out of it, and deleted when the tensor ends.
 from __future__ import annotations
 
 import ctypes
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,16 @@ for _kind in _Managed, _Versioned:
     _python.Py_IncRef(ctypes.py_object(_kind.used))  # capsules that have this name may end last
 
 
+_TAKING = RLock()  # one thread at a time looks at a capsule and takes what is in it
+
+
 def _inside(capsule) -> _Managed | _Versioned:
     """What is in a capsule that nobody has used."""
     for kind in _Managed, _Versioned:
         name = kind.used.removeprefix(b"used_")
-        if _python.PyCapsule_IsValid(capsule, name):
-            return kind.from_address(_python.PyCapsule_GetPointer(capsule, name))
+        with _TAKING:
+            if _python.PyCapsule_IsValid(capsule, name):
+                return kind.from_address(_python.PyCapsule_GetPointer(capsule, name))
     raise RuntimeError("from_dlpack received an invalid capsule. Note that DLTensor capsules can be "
                        "consumed only once, so you might have already constructed a tensor from it "
                        "once.")
@@ -156,6 +161,13 @@ class Unwrapped:
 
 def from_capsule(capsule, place, copy: bool | None = None) -> Tensor:
     """A tensor over the memory that a capsule describes, or over a copy if that may be needed."""
+    with _TAKING:
+        made, sealed = _taken(capsule, place, copy)
+    return made.clone() if sealed and not copy else made
+
+
+def _taken(capsule, place, copy: bool | None) -> tuple[Tensor, bool]:
+    """A tensor over the memory that a capsule describes, and whether that may not be written to."""
     found = _inside(capsule)
     told, sealed = found.tensor, bool(found.flags & _SEALED)
     if found.major > 1:
@@ -175,7 +187,7 @@ def from_capsule(capsule, place, copy: bool | None = None) -> Tensor:
     held = _Held()
     made = _over(held, (told.data or 0) + told.byte_offset, dtype, shape, strides, place)
     held.take(capsule, found)
-    return made.clone() if sealed and not copy else made
+    return made, sealed
 
 
 def interface(t: Tensor) -> dict[str, Any]:

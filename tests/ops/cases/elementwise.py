@@ -454,6 +454,8 @@ CASES += [
 CASES += [
     case("torch.gcd(a, b)", ints(63, low=-40, high=40), ints(63, low=-40, high=40)),
     case("torch.lcm(a, b)", ints(63, low=-40, high=40), ints(63, low=-40, high=40)),
+    case("torch.gcd(a, b)", np.array([[3], [0], [-2**63]]), np.array([0, 4, -2**62, -2**63])),
+    case("torch.lcm(a, b)", np.array([[3], [-6], [0], [7]]), np.array([0, 4, -9, 5])),
     case("torch.gcd(a, b)", ints(0), ints(0)),
     case("a.gcd_(b)", ints(4), ints(4)),
     case("a << b", ints(4, high=20), np.array([0, 3, 63, 64])),

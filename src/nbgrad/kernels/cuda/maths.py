@@ -85,11 +85,13 @@ def erfinv(x):
 
 @inline
 def gcd(a, b):
-    """The greatest common divisor of whole numbers, by Euclid."""
-    a, b = abs(a), abs(b)
+    """The greatest common divisor of whole numbers, by Euclid; signs stay till the end.
+
+    The least int64 has no absolute value.
+    """
     while b != 0:
         a, b = b, a % b
-    return a
+    return abs(a)
 
 
 @inline
