@@ -216,6 +216,10 @@ def test_a_consumer_waits_for_what_comes_before(wrap, take, late):
         assert take(x).tolist() == np.arange(12).reshape(3, 4).tolist()
 
 
+def test_no_stream_is_numbered_as_default_ones_are():
+    assert {s.cuda_stream for s in [nbgrad.cuda.Stream() for _ in range(40)]}.isdisjoint([0, 1, 2])
+
+
 def test_which_stream_waits(monkeypatch):
     waits, x = [], sample()
     side, there = nbgrad.cuda.Stream(), nbgrad.cuda.Stream()

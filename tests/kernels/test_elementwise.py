@@ -46,3 +46,8 @@ def test_every_way_to_write(into, lies, shape):
     (target, other), (ours, by) = operands(into + lies, shape, np.float32)
     ours.mul_(by)
     np.testing.assert_array_equal(ours.numpy(), target * other)
+
+
+def test_more_axes_than_numpy_has():
+    many = nbgrad.ones(2).reshape([1] * 64 + [2])
+    assert (many + nbgrad.ones(2, 1)).flatten().tolist() == [2.0] * 4
