@@ -205,9 +205,9 @@ def elements(over: str, each: list[str], shared: list[str], write: list[str], te
     count from the end for all that the compiler knows, and would not vectorise.
     """
     lines = each + shared + write
-    near = near_form(lines)
     if not tests:
         return block([f"for i in {over}:"], depth) + block(lines, depth + 1)
+    near = near_form(lines)
     count = over[over.index("(") + 1:-1]
     names = sorted({name for line in lines for name in re.findall(r"(\w+)\[i\]", line)})
 

@@ -58,29 +58,22 @@ def normal_cdf(x):
     return type(x)(0.5) * type(x)(math.erfc(-x * type(x)(math.sqrt(0.5))))
 
 
-@inline
-def erfc(x):
-    return type(x)(erfc_64(np.float64(x)))
+def _in_double(f):
+    """A function of any float by the one of a float64."""
+    @inline
+    def function(x):
+        return type(x)(f(np.float64(x)))
+
+    return function
 
 
-@inline
-def lgamma(x):
-    return type(x)(lgamma_64(np.float64(x)))
-
-
-@inline
-def digamma(x):
-    return type(x)(digamma_64(np.float64(x)))
+erfc, erfinv = _in_double(erfc_64), _in_double(erfinv_64)
+lgamma, digamma = _in_double(lgamma_64), _in_double(digamma_64)
 
 
 @inline
 def polygamma(n, x):
     return type(x)(polygamma_64(np.float64(n), np.float64(x)))
-
-
-@inline
-def erfinv(x):
-    return type(x)(erfinv_64(np.float64(x)))
 
 
 @inline
